@@ -1,1 +1,19 @@
-//! x
+//! What the shim and the driver must agree on, and nothing else: names ([`layout`], [`id`]), formats (a
+//! module for each file of the state directory and each message), process [`identity`], and safe system
+//! calls ([`sys`]). No policy: who may do what, and when, is decided in the other crates.
+
+#![deny(unsafe_code)]
+
+pub mod container_state;
+pub mod control;
+pub mod exit_record;
+pub mod id;
+pub mod identity;
+pub mod layout;
+pub mod log_line;
+pub mod process_state;
+pub mod ready;
+pub mod request;
+pub mod shim_record;
+pub mod state_file;
+pub mod sys;

@@ -1,0 +1,173 @@
+//! Who a process is: its pid *and* its start time. A pid alone is recycled; the pair is not, until the next boot.
+//! Everything that acts on a process goes through [`Identity::open`].
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use crate::layout;
+use crate::state_file::{self, StateFileError};
+use crate::sys::pidfd;
+
+/// What /proc/PID/stat says of a process (proc_pid_stat(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Field 3: `R`, `S`, `D`, `Z`, `T` …
+    pub state: char,
+    /// Field 4: the parent's pid.
+    pub parent: i32,
+    /// Field 22: clock ticks since boot at which the process started.
+    pub start_time: u64,
+}
+
+impl Stat {
+    /// Reads the line of a process that lives or waits to be reaped.
+    ///
+    /// # Errors
+    /// `NotFound` or `ESRCH` when there is no such process.
+    pub fn read(pid: i32) -> io::Result<Self> {
+        let line = std::fs::read(format!("/proc/{pid}/stat"))?;
+        Self::parse(&line).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("/proc/{pid}/stat: malformed"),
+            )
+        })
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        // Field 2, the name, may contain anything, brackets and spaces too: the last ')' ends it.
+        let end = line.iter().rposition(|&byte| byte == b')')?;
+        let rest = std::str::from_utf8(line.get(end + 1..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        // Fields 5 to 21 lie between.
+        let start_time = fields.nth(17)?.parse().ok()?;
+        Some(Stat {
+            state,
+            parent,
+            start_time,
+        })
+    }
+
+    /// Whether the process has ended and only waits to be reaped.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// A process that cannot be mistaken for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The pid in this pid namespace.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat.
+    pub start_time: u64,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} (start time {})", self.pid, self.start_time)
+    }
+}
+
+impl Identity {
+    /// The process that has this pid now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Ok(Self {
+            pid,
+            start_time: Stat::read(pid)?.start_time,
+        })
+    }
+
+    /// The process that a process directory records in `pid` and `starttime`; `None` when no pid was recorded yet.
+    ///
+    /// # Errors
+    /// One of the two files cannot be understood, or `starttime` is missing beside a `pid`.
+    pub fn recorded(process_dir: &Path) -> Result<Option<Self>, StateFileError> {
+        let pid = match state_file::read_value::<i32>(&process_dir.join(layout::PID_FILE)) {
+            Ok(pid) => pid,
+            Err(e) if e.is_absent() => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        if pid <= 0 {
+            let path = process_dir.join(layout::PID_FILE);
+            let cause = state_file::Cause::Malformed(format!("{pid} is not a pid"));
+            return Err(StateFileError {
+                operation: "read",
+                path,
+                cause,
+            });
+        }
+        let start_time = state_file::read_value(&process_dir.join(layout::START_TIME_FILE))?;
+        Ok(Some(Self { pid, start_time }))
+    }
+
+    /// Whether this very process still runs; one that only waits to be reaped does not.
+    pub fn is_alive(&self) -> bool {
+        Stat::read(self.pid)
+            .is_ok_and(|stat| stat.start_time == self.start_time && !stat.has_ended())
+    }
+
+    /// A pidfd for this very process; `None` when it is gone, whoever has its pid now.
+    ///
+    /// # Errors
+    /// The system's, other than there being no such process.
+    pub fn open(&self) -> io::Result<Option<OwnedFd>> {
+        let fd = match pidfd::open(self.pid) {
+            Ok(fd) => fd,
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        // In this order: once the pidfd is open, the pid it was opened for cannot change its owner unnoticed.
+        match Stat::read(self.pid) {
+            Ok(stat) if stat.start_time == self.start_time => Ok(Some(fd)),
+            Ok(_) => Ok(None),
+            Err(e)
+                if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH) =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_brackets_does_not_mislead() {
+        let line = b"42 (a) R 1 (b) c) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 10 18446744073709551615";
+        assert_eq!(
+            Stat::parse(line),
+            Some(Stat {
+                state: 'S',
+                parent: 7,
+                start_time: 98765
+            })
+        );
+        assert_eq!(Stat::parse(b"42 (sh"), None);
+        assert_eq!(Stat::parse(b"42 (sh) S 1"), None);
+    }
+
+    #[test]
+    fn another_process_with_the_same_pid_is_not_the_one_that_was_meant() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let identity = Identity::of(me).unwrap();
+        assert!(identity.is_alive());
+        assert!(identity.open().unwrap().is_some());
+        let stranger = Identity {
+            start_time: identity.start_time + 1,
+            ..identity
+        };
+        assert!(!stranger.is_alive());
+        assert!(stranger.open().unwrap().is_none());
+    }
+}

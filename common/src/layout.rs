@@ -1,0 +1,92 @@
+//! Every file name of the state directory, and only here. docs/state-directory.md says who writes which
+//! file, when, and how.
+
+use std::path::PathBuf;
+
+/// What was asked for when the container was created (containerd 0.2: `StateFile`).
+pub const STATE_FILE: &str = "state.json";
+/// Locked by whoever changes the container.
+pub const LOCK_FILE: &str = "lock";
+/// Reserved for the container's event log.
+pub const EVENTS_FILE: &str = "events.log";
+
+/// The process directory of the container's own process (containerd 0.2: `InitProcessID`).
+pub const INIT: &str = "init";
+/// The OCI process with what containerd and holdfast add to it.
+pub const PROCESS_FILE: &str = "process.json";
+/// FIFO: control messages (containerd 0.2: `ControlFile`).
+pub const CONTROL_FIFO: &str = "control";
+/// FIFO: readable when the exit status is on record, hung up when the shim is gone (containerd 0.2: `ExitFile`).
+pub const EXIT_FIFO: &str = "exit";
+/// The shim's pid, start time, version and executable.
+pub const SHIM_FILE: &str = "shim.json";
+/// Locked while a shim lives.
+pub const SHIM_LOCK_FILE: &str = "shim.lock";
+/// The process's pid, as the runtime wrote it (decimal text).
+pub const PID_FILE: &str = "pid";
+/// Field 22 of /proc/PID/stat (decimal text).
+pub const START_TIME_FILE: &str = "starttime";
+/// `DEV:INODE` of the executable that the process ran before `start`.
+pub const CREATED_FILE: &str = "created";
+/// How the process ended, in full.
+pub const EXIT_FILE: &str = "exit.json";
+/// How the process ended, as one number (containerd 0.2: `ExitStatusFile`).
+pub const EXIT_STATUS_FILE: &str = "exitStatus";
+/// The shim's own log, JSON lines.
+pub const SHIM_LOG_FILE: &str = "shim-log.json";
+/// The runtime's log, JSON lines.
+pub const RUNTIME_LOG_FILE: &str = "log.json";
+/// The socket on which the runtime hands over a terminal, while a process is being created.
+pub const CONSOLE_SOCKET: &str = "console.sock";
+/// Appended to a stream's name: what nobody had read when the process ended.
+pub const UNREAD_SUFFIX: &str = ".unread";
+
+/// Names that stand for files inside a container's directory, so that no exec may be called so.
+pub const RESERVED_PROCESS_NAMES: [&str; 3] = [STATE_FILE, LOCK_FILE, EVENTS_FILE];
+
+/// First character of everything unfinished: staging directories and temporary files. No id can contain it.
+pub const UNFINISHED: char = '~';
+
+/// A standard stream of a process; its FIFO bears its name.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Descriptor 0.
+    Stdin,
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+impl Stream {
+    /// All three, in descriptor order.
+    pub const ALL: [Stream; 3] = [Stream::Stdin, Stream::Stdout, Stream::Stderr];
+
+    /// The stream's name, which is its FIFO's name too.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stream::Stdin => "stdin",
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
+
+    /// The file that keeps what nobody read, relative to the process directory.
+    pub fn unread_file(self) -> String {
+        format!("{}{UNREAD_SUFFIX}", self.name())
+    }
+}
+
+/// The root that is used when nobody names one: `/run/holdfast`, or `$XDG_RUNTIME_DIR/holdfast` without root
+/// privileges. `None` when neither is to be had.
+pub fn default_root() -> Option<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Some(PathBuf::from("/run/holdfast"));
+    }
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|dir| !dir.is_empty())
+        .map(|dir| PathBuf::from(dir).join("holdfast"))
+}

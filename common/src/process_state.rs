@@ -1,0 +1,159 @@
+//! `process.json`: the OCI process, flattened, with containerd 0.2's keys beside it and holdfast's own in one object.
+//! Keys that are not known here are kept as they came, in their order.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::layout::{self, Stream};
+use crate::state_file::{self, DOCUMENT_LIMIT, StateFileError};
+
+/// What a process directory's `process.json` says (containerd 0.2: `ProcessState`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessState {
+    /// Whether the process has a terminal (OCI `process.terminal`).
+    #[serde(default)]
+    pub terminal: bool,
+    /// The rest of the OCI process (`args`, `env`, `cwd`, `user` …) and any key that is not known here.
+    #[serde(flatten)]
+    pub process: Map<String, Value>,
+    /// Whether this is an exec, not a container's init.
+    #[serde(default)]
+    pub exec: bool,
+    /// Path of the stdin FIFO or file; empty means /dev/null.
+    #[serde(default, rename = "containerdStdin")]
+    pub stdin: String,
+    /// Path of the stdout FIFO or file; empty means /dev/null.
+    #[serde(default, rename = "containerdStdout")]
+    pub stdout: String,
+    /// Path of the stderr FIFO or file; empty means /dev/null.
+    #[serde(default, rename = "containerdStderr")]
+    pub stderr: String,
+    /// Arguments that go before the runtime's verb.
+    #[serde(default, rename = "runtimeArgs", deserialize_with = "null_is_default")]
+    pub runtime_args: Vec<String>,
+    /// Passed to the runtime as `--no-pivot`.
+    #[serde(default, rename = "noPivotRoot")]
+    pub no_pivot_root: bool,
+    /// Directory of the checkpoint to restore from; empty for none.
+    #[serde(default)]
+    pub checkpoint: String,
+    /// Host uid of the container's root.
+    #[serde(default, rename = "rootUID")]
+    pub root_uid: u32,
+    /// Host gid of the container's root.
+    #[serde(default, rename = "rootGID")]
+    pub root_gid: u32,
+    /// What holdfast adds; absent when containerd 0.2 wrote the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holdfast: Option<Extension>,
+}
+
+/// The `holdfast` object of `process.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Extension {
+    /// Streams that are the launcher's own descriptors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inherit: Vec<Stream>,
+    /// A socket of the caller's to which the runtime sends the terminal; the shim stays out of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub console_socket: Option<String>,
+    /// How many descriptors, from 3 on, go to the container.
+    pub preserve_fds: u32,
+    /// Passed to the runtime as `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// The shim removes the directory as its last act.
+    pub auto_remove: bool,
+}
+
+fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    // Go writes a nil slice as null.
+    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
+
+impl ProcessState {
+    /// Reads `process.json` of a process directory.
+    ///
+    /// # Errors
+    /// Those of [`state_file::read_json`].
+    pub fn read(process_dir: &Path) -> Result<Self, StateFileError> {
+        state_file::read_json(&process_dir.join(layout::PROCESS_FILE), DOCUMENT_LIMIT)
+    }
+
+    /// Writes `process.json` of a process directory.
+    ///
+    /// # Errors
+    /// Those of [`state_file::write_json`].
+    pub fn write(&self, process_dir: &Path) -> Result<(), StateFileError> {
+        state_file::write_json(&process_dir.join(layout::PROCESS_FILE), self)
+    }
+
+    /// The path of a stream, `/dev/null` for one that has none.
+    pub fn stdio(&self, stream: Stream) -> &str {
+        let path = match stream {
+            Stream::Stdin => &self.stdin,
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        };
+        if path.is_empty() { "/dev/null" } else { path }
+    }
+
+    /// Whether a stream is the launcher's own descriptor.
+    pub fn inherits(&self, stream: Stream) -> bool {
+        self.holdfast
+            .as_ref()
+            .is_some_and(|ours| ours.inherit.contains(&stream))
+    }
+
+    /// The OCI process, typed.
+    ///
+    /// # Errors
+    /// The keys are there but not of the types that the OCI runtime specification gives them.
+    #[cfg(feature = "oci")]
+    pub fn oci_process(&self) -> Result<oci_spec::runtime::Process, serde_json::Error> {
+        let mut process = self.process.clone();
+        process.insert("terminal".to_owned(), Value::Bool(self.terminal));
+        serde_json::from_value(Value::Object(process))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As containerd 0.2.9 writes it.
+    const CONTAINERD: &str = r#"{"terminal":true,"user":{"uid":0,"gid":0},"args":["sh"],"env":["PATH=/bin"],"cwd":"/","capabilities":["CAP_KILL"],"rlimits":[{"type":"RLIMIT_NOFILE","hard":1024,"soft":1024}],"aKeyOfTomorrow":{"deep":[1,2]},"exec":true,"containerdStdin":"/d/init-stdin","containerdStdout":"/d/init-stdout","containerdStderr":"","runtimeArgs":null,"noPivotRoot":true,"checkpoint":"","rootUID":1000,"rootGID":1001}"#;
+
+    #[test]
+    fn containerds_file_is_understood_and_written_back_with_every_key() {
+        let state: ProcessState = serde_json::from_str(CONTAINERD).unwrap();
+        assert!(state.terminal && state.exec && state.no_pivot_root && state.holdfast.is_none());
+        assert_eq!(state.stdio(Stream::Stdin), "/d/init-stdin");
+        assert_eq!(state.stdio(Stream::Stderr), "/dev/null");
+        assert_eq!((state.root_uid, state.root_gid), (1000, 1001));
+        let mut before: Value = serde_json::from_str(CONTAINERD).unwrap();
+        before["runtimeArgs"] = Value::Array(Vec::new());
+        assert_eq!(serde_json::to_value(&state).unwrap(), before);
+    }
+
+    #[test]
+    fn our_own_keys_stay_in_their_object() {
+        let ours = Extension {
+            inherit: vec![Stream::Stdout],
+            preserve_fds: 2,
+            ..Extension::default()
+        };
+        let state = ProcessState {
+            holdfast: Some(ours),
+            ..ProcessState::default()
+        };
+        let text = serde_json::to_string(&state).unwrap();
+        let back: ProcessState = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, state);
+        assert!(back.inherits(Stream::Stdout) && !back.inherits(Stream::Stdin));
+    }
+}

@@ -1,0 +1,49 @@
+//! `shim.json`: which shim looks after a process. Information only; that it *lives* is said by `shim.lock` alone.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Identity;
+use crate::layout;
+use crate::state_file::{self, RECORD_LIMIT, StateFileError};
+
+/// What a process directory's `shim.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShimRecord {
+    /// The shim's pid.
+    pub pid: i32,
+    /// Field 22 of its /proc/PID/stat.
+    pub start_time: u64,
+    /// Its version.
+    pub version: String,
+    /// Its executable, which a re-exec (control type 3) executes again.
+    pub executable: String,
+}
+
+impl ShimRecord {
+    /// Reads `shim.json` of a process directory.
+    ///
+    /// # Errors
+    /// Those of [`state_file::read_json`].
+    pub fn read(process_dir: &Path) -> Result<Self, StateFileError> {
+        state_file::read_json(&process_dir.join(layout::SHIM_FILE), RECORD_LIMIT)
+    }
+
+    /// Writes `shim.json` of a process directory.
+    ///
+    /// # Errors
+    /// Those of [`state_file::write_json`].
+    pub fn write(&self, process_dir: &Path) -> Result<(), StateFileError> {
+        state_file::write_json(&process_dir.join(layout::SHIM_FILE), self)
+    }
+
+    /// The shim's identity.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            pid: self.pid,
+            start_time: self.start_time,
+        }
+    }
+}

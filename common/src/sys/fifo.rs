@@ -1,0 +1,173 @@
+//! FIFOs without rendezvous: no call here ever waits for the other side (fifo(7)).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+/// How much a FIFO may be made to hold without privileges, in bytes (/proc/sys/fs/pipe-max-size's default).
+pub const MAX_CAPACITY: i32 = 1 << 20;
+
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<OwnedFd> {
+    let file = options
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
+        .open(path)?;
+    Ok(file.into())
+}
+
+/// Opens the read end, non-blocking; succeeds without a writer.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open_read(path: &Path) -> io::Result<OwnedFd> {
+    open(path, OpenOptions::new().read(true))
+}
+
+/// Opens the write end, non-blocking; fails with `ENXIO` without a reader.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open_write(path: &Path) -> io::Result<OwnedFd> {
+    open(path, OpenOptions::new().write(true))
+}
+
+/// Opens both ends in one descriptor, non-blocking; never fails for want of a peer.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open_read_write(path: &Path) -> io::Result<OwnedFd> {
+    open(path, OpenOptions::new().read(true).write(true))
+}
+
+/// Opens the write end, non-blocking, whether or not there is a reader yet.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open_write_without_reader(path: &Path) -> io::Result<OwnedFd> {
+    let _reader = open_read(path)?;
+    open_write(path)
+}
+
+/// Whether a descriptor is a FIFO.
+///
+/// # Errors
+/// fstat(2)'s.
+pub fn is_fifo(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(File::from(fd.try_clone_to_owned()?)
+        .metadata()?
+        .file_type()
+        .is_fifo())
+}
+
+/// Sets how many bytes a FIFO can hold; less than what is in it fails with `EBUSY`.
+///
+/// # Errors
+/// fcntl(2) F_SETPIPE_SZ's.
+pub fn set_capacity(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETPIPE_SZ(bytes))?;
+    Ok(())
+}
+
+/// A copy of what waits in a FIFO, which is left as it is (tee(2)).
+///
+/// # Errors
+/// tee(2)'s, pipe(2)'s.
+pub fn peek(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    // tee shares whole pages: with as many slots as the source has, one call takes everything.
+    let capacity = fcntl(fd, FcntlArg::F_GETPIPE_SZ)?;
+    set_capacity(write.as_fd(), capacity)?;
+    // SAFETY: takes two open descriptors and integers and touches no memory of ours.
+    let copied = unsafe {
+        libc::tee(
+            fd.as_raw_fd(),
+            write.as_raw_fd(),
+            i32::MAX as usize,
+            libc::SPLICE_F_NONBLOCK,
+        )
+    };
+    if copied < 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::WouldBlock {
+            Ok(Vec::new())
+        } else {
+            Err(error)
+        };
+    }
+    drop(write);
+    let mut bytes = Vec::new();
+    File::from(read).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A pipe's read end that holds `bytes` and then ends, for handing them through `execve`.
+///
+/// # Errors
+/// The bytes do not fit ([`MAX_CAPACITY`]), or pipe(2)'s.
+pub fn filled_pipe(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    if bytes.len() > 4096 {
+        set_capacity(write.as_fd(), MAX_CAPACITY)?;
+    }
+    File::from(write).write_all(bytes)?;
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_fifo(name: &str, check: impl FnOnce(&Path)) {
+        let path =
+            std::env::temp_dir().join(format!("holdfast-fifo-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        check(&path);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_write_end_needs_no_reader() {
+        with_fifo("write-end", |path| {
+            assert_eq!(
+                open_write(path).unwrap_err().raw_os_error(),
+                Some(libc::ENXIO)
+            );
+            let writer = open_write_without_reader(path).unwrap();
+            assert!(is_fifo(writer.as_fd()).unwrap());
+        });
+    }
+
+    #[test]
+    fn peeking_takes_nothing_away_even_from_a_full_fifo() {
+        with_fifo("peek", |path| {
+            let fd = open_read_write(path).unwrap();
+            assert!(peek(fd.as_fd()).unwrap().is_empty());
+            let written: Vec<u8> = (0..=255u8).cycle().take(1 << 16).collect();
+            let mut file = File::from(fd);
+            // In uneven pieces, so that pages are partly filled.
+            for piece in written.chunks(4096) {
+                file.write_all(piece).unwrap();
+            }
+            assert!(peek(file.as_fd()).unwrap() == written);
+            let mut read = vec![0; written.len()];
+            file.read_exact(&mut read).unwrap();
+            assert!(read == written);
+        });
+    }
+
+    #[test]
+    fn a_filled_pipe_gives_back_its_bytes_and_ends() {
+        for size in [0, 1, 4096, 200_000] {
+            let bytes = vec![7; size];
+            let mut back = Vec::new();
+            File::from(filled_pipe(&bytes).unwrap())
+                .read_to_end(&mut back)
+                .unwrap();
+            assert!(back == bytes);
+        }
+    }
+}

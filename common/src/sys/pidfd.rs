@@ -1,0 +1,135 @@
+//! Processes as descriptors (pidfd_open(2)): signals that cannot hit a stranger, and exit statuses that anybody who
+//! held the descriptor can read (`PIDFD_GET_INFO`, Linux ≥ 6.15).
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Opens a descriptor for the process that has this pid now.
+///
+/// # Errors
+/// `ESRCH` when there is none.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes two integers and touches no memory.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let Ok(fd) = RawFd::try_from(result) else {
+        return Err(io::Error::last_os_error());
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor (close-on-exec) for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a signal to the process behind a pidfd.
+///
+/// # Errors
+/// `ESRCH` when it has been reaped, `EPERM`, `EINVAL`.
+pub fn send_signal(fd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: a null siginfo means "as kill(2) would send it"; no memory is touched.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// `struct pidfd_info` of <linux/pidfd.h>, its first published version (64 bytes).
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroupid: u64,
+    pid: u32,
+    tgid: u32,
+    ppid: u32,
+    ruid: u32,
+    rgid: u32,
+    euid: u32,
+    egid: u32,
+    suid: u32,
+    sgid: u32,
+    fsuid: u32,
+    fsgid: u32,
+    exit_code: i32,
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+nix::ioctl_readwrite!(
+    /// `PIDFD_GET_INFO`: `_IOWR(0xFF, 11, struct pidfd_info)`.
+    pidfd_get_info,
+    0xFF,
+    11,
+    PidfdInfo
+);
+
+/// The wait(2) status word of a process that has ended and been reaped, by whomever; `None` while it has not, and on
+/// kernels that keep none (Linux < 6.15).
+///
+/// # Errors
+/// The system's, other than not knowing the question.
+pub fn exit_word(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
+    // SAFETY: the kernel reads and writes at most the 64 bytes that the request's number says, which `info` has.
+    match unsafe { pidfd_get_info(fd.as_raw_fd(), &raw mut info) } {
+        Ok(_) => Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)),
+        // 6.13 and 6.14 know the request but not the answer for a reaped process; older ones know neither.
+        Err(nix::Error::ENOTTY | nix::Error::EINVAL | nix::Error::ESRCH) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit_record::ExitStatus;
+    use std::os::fd::AsFd;
+    use std::process::Command;
+
+    #[test]
+    fn a_signal_reaches_the_process_and_its_end_can_be_read_by_anyone_who_held_it() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let fd = open(i32::try_from(child.id()).unwrap()).unwrap();
+        assert_eq!(exit_word(fd.as_fd()).unwrap(), None);
+        send_signal(fd.as_fd(), libc::SIGTERM).unwrap();
+        child.wait().unwrap();
+        let release = nix::sys::utsname::uname()
+            .unwrap()
+            .release()
+            .to_string_lossy()
+            .into_owned();
+        let mut numbers = release
+            .split(|c: char| !c.is_ascii_digit())
+            .map_while(|part| part.parse::<u32>().ok());
+        let version = (numbers.next().unwrap(), numbers.next().unwrap());
+        let expected = (version >= (6, 15)).then_some(ExitStatus::Signal {
+            signal: 15,
+            core_dumped: false,
+        });
+        assert_eq!(
+            exit_word(fd.as_fd())
+                .unwrap()
+                .and_then(ExitStatus::from_wait_word),
+            expected
+        );
+        assert_eq!(
+            send_signal(fd.as_fd(), libc::SIGTERM)
+                .unwrap_err()
+                .raw_os_error(),
+            Some(libc::ESRCH)
+        );
+    }
+}
