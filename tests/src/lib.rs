@@ -1,1 +1,41 @@
-//! x
+//! The harness of the black-box tests: the two real binaries, a real runtime, and nothing left behind.
+//!
+//! A test makes a [`Sandbox`], [`Bundle`]s in it, and runs `holdfast` through it. Every wait has a deadline and
+//! prints the state directory when it passes. File names are spelled out here and not taken from
+//! `holdfast-common`: what a test repeats word by word is what others rely on.
+//!
+//! | module | its one idea |
+//! |---|---|
+//! | [`binaries`] | where `scripts/build` put the driver and the shim |
+//! | [`sandbox`] | directories, ids and presets of one test |
+//! | [`cleanup`] | kills, unmounts and removes what a sandbox left, and nothing else |
+//! | [`bundle`], [`spec`], [`rootfs`] | OCI bundles over one shared busybox |
+//! | [`command`] | runs `holdfast` with a deadline |
+//! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
+//! | [`dump`] | what a failing test prints |
+//! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
+//! | [`fake_runtime`] | a runtime that misbehaves on purpose |
+//! | [`daemon02`] | plays a containerd 0.2 daemon |
+
+#![forbid(unsafe_code)]
+
+pub mod binaries;
+pub mod bundle;
+pub mod cleanup;
+pub mod command;
+pub mod daemon02;
+pub mod dump;
+pub mod fake_runtime;
+pub mod fifo;
+pub mod process;
+pub mod rootfs;
+pub mod sandbox;
+pub mod spec;
+pub mod wait;
+
+pub use bundle::Bundle;
+pub use command::Running;
+pub use fake_runtime::FakeRuntime;
+pub use process::Proc;
+pub use sandbox::Sandbox;
+pub use wait::DEADLINE;

@@ -1,0 +1,36 @@
+//! Where the binaries under test are: the ones that `scripts/build` made, because the shim as it is shipped is
+//! static and has its own profile, which `cargo test` alone would not build.
+
+use std::path::{Path, PathBuf};
+
+/// The driver, `holdfast`.
+#[must_use]
+pub fn holdfast() -> PathBuf {
+    built("holdfast")
+}
+
+/// The shim, `holdfast-shim`.
+#[must_use]
+pub fn shim() -> PathBuf {
+    built("holdfast-shim")
+}
+
+/// The directory in `target/` that scripts and tests share.
+#[must_use]
+pub fn shared_dir() -> PathBuf {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_dir
+        .parent()
+        .expect("the tests' crate is in the workspace")
+        .join("target/holdfast")
+}
+
+fn built(name: &str) -> PathBuf {
+    let path = shared_dir().join("bin").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run scripts/build first",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,438 @@
+//! Plays a containerd 0.2 daemon, as far as its shim can tell: it makes the process directory and the two FIFOs,
+//! writes a `process.json` with nothing of ours in it, starts the shim with three arguments, and later reads
+//! what the shim left. Written after containerd 0.2.9's `runtime/process.go` and `runtime/container.go`; it polls
+//! where that polls, and knows nothing of Holdfast.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Deserializer, Value, json};
+
+use crate::{Bundle, DEADLINE, Proc, Sandbox, binaries, fifo};
+
+/// Why a process did not start. The messages are containerd's.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The shim is gone and its `shim-log.json` cannot be read, which containerd does not forgive.
+    NoShimLog(String),
+    /// `shim error: …`, from `shim-log.json`.
+    Shim(String),
+    /// `oci runtime error: …`, from `log.json`.
+    Runtime(String),
+    /// The shim is gone, and neither log has an error in it.
+    NotStarted,
+    /// No pid within the time given; the shim has been killed.
+    Timeout,
+    /// `runtime start` failed, with this output.
+    Start(String),
+}
+
+/// What a client gave for stdio: paths of FIFOs, of files, or of `/dev/null`.
+#[derive(Debug, Clone)]
+pub struct Stdio02 {
+    /// `containerdStdin`.
+    pub stdin: PathBuf,
+    /// `containerdStdout`.
+    pub stdout: PathBuf,
+    /// `containerdStderr`.
+    pub stderr: PathBuf,
+}
+
+impl Stdio02 {
+    /// `/dev/null` thrice.
+    #[must_use]
+    pub fn null() -> Self {
+        let null = PathBuf::from("/dev/null");
+        Self {
+            stdin: null.clone(),
+            stdout: null.clone(),
+            stderr: null,
+        }
+    }
+
+    /// Three new FIFOs in a directory of the client's own.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    #[must_use]
+    pub fn fifos(sandbox: &Sandbox, name: &str) -> Self {
+        let dir = sandbox.path().join(format!("client-{name}"));
+        fs::create_dir(&dir).expect("make the client's directory");
+        let made = |stream: &str| {
+            let path = dir.join(stream);
+            fifo::make(&path);
+            path
+        };
+        Self {
+            stdin: made("stdin"),
+            stdout: made("stdout"),
+            stderr: made("stderr"),
+        }
+    }
+}
+
+/// The daemon: where its state is and which runtime it uses.
+#[derive(Debug)]
+pub struct Daemon02<'a> {
+    sandbox: &'a Sandbox,
+    runtime: PathBuf,
+    runtime_args: Vec<String>,
+    timeout: Duration,
+}
+
+impl<'a> Daemon02<'a> {
+    /// A daemon over the real runtime, whose state root it sets by `runtimeArgs`.
+    #[must_use]
+    pub fn new(sandbox: &'a Sandbox) -> Self {
+        let runtime_root = sandbox.runtime_root().display().to_string();
+        Self {
+            sandbox,
+            runtime: PathBuf::from("runc"),
+            runtime_args: vec!["--root".to_owned(), runtime_root],
+            timeout: DEADLINE,
+        }
+    }
+
+    /// Uses another runtime, without arguments of its own.
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: PathBuf) -> Self {
+        self.runtime = runtime;
+        self.runtime_args.clear();
+        self
+    }
+
+    /// Gives up on a start after `timeout`.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Where this daemon keeps the container `id`; not a holdfast root.
+    #[must_use]
+    pub fn container_dir(&self, id: &str) -> PathBuf {
+        self.sandbox.path().join("containerd").join(id)
+    }
+
+    /// Creates the container `id`; [`Process02::start`] sets it going.
+    ///
+    /// # Errors
+    /// As containerd would report it.
+    ///
+    /// # Panics
+    /// When the harness itself fails.
+    pub fn create(
+        &self,
+        id: &str,
+        bundle: &Bundle,
+        stdio: &Stdio02,
+    ) -> Result<Process02<'a>, StartError> {
+        let process = &bundle.config()["process"];
+        let mut started = self.launch(id, "init", bundle.dir(), process, false, stdio)?;
+        started.start_command = Some(self.runtime_command("start", id));
+        Ok(started)
+    }
+
+    /// Runs one more process, an OCI process object, in the container `id`. It is running when this returns.
+    ///
+    /// # Errors
+    /// As containerd would report it.
+    ///
+    /// # Panics
+    /// When the harness itself fails.
+    pub fn exec(
+        &self,
+        id: &str,
+        exec_id: &str,
+        bundle: &Bundle,
+        process: &Value,
+        stdio: &Stdio02,
+    ) -> Result<Process02<'a>, StartError> {
+        self.launch(id, exec_id, bundle.dir(), process, true, stdio)
+    }
+
+    /// Finds a process again after a restart of the daemon: no shim is its child any more.
+    ///
+    /// # Panics
+    /// When its `pid` cannot be read.
+    #[must_use]
+    pub fn load(&self, id: &str, process: &str) -> Process02<'a> {
+        let dir = self.container_dir(id).join(process);
+        let pid = read_pid(&dir).expect("a loaded process has a pid");
+        Process02 {
+            sandbox: self.sandbox,
+            exit: fifo::reader(&dir.join("exit")),
+            control: fifo::both(&dir.join("control")),
+            dir,
+            pid,
+            shim: None,
+            start_command: None,
+        }
+    }
+
+    fn runtime_command(&self, verb: &str, id: &str) -> Command {
+        let mut command = Command::new(&self.runtime);
+        command.args(&self.runtime_args).args([verb, id]);
+        command.current_dir(self.sandbox.path());
+        command
+    }
+
+    fn launch(
+        &self,
+        id: &str,
+        name: &str,
+        bundle: &Path,
+        process: &Value,
+        exec: bool,
+        stdio: &Stdio02,
+    ) -> Result<Process02<'a>, StartError> {
+        let dir = self.container_dir(id).join(name);
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o755);
+        builder.create(&dir).expect("make the process directory");
+        let document = self.process_json(process, exec, stdio);
+        fs::write(dir.join("process.json"), format!("{document}\n")).expect("write process.json");
+        for name in ["exit", "control"] {
+            fifo::make(&dir.join(name));
+        }
+        let exit = fifo::reader(&dir.join("exit"));
+        let control = fifo::both(&dir.join("control"));
+        let mut shim = Command::new(binaries::shim())
+            .arg(id)
+            .arg(bundle)
+            .arg(&self.runtime)
+            .current_dir(&dir)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start the shim");
+        let pid = self.wait_for_create(&dir, &mut shim)?;
+        save_start_time(&dir, pid);
+        Ok(Process02 {
+            sandbox: self.sandbox,
+            dir,
+            exit,
+            control,
+            pid,
+            shim: Some(shim),
+            start_command: None,
+        })
+    }
+
+    /// The OCI process, flattened, and beside it what Go's encoder writes of `ProcessState`.
+    fn process_json(&self, process: &Value, exec: bool, stdio: &Stdio02) -> Value {
+        let mut document = process.clone();
+        document["exec"] = json!(exec);
+        document["containerdStdin"] = json!(stdio.stdin);
+        document["containerdStdout"] = json!(stdio.stdout);
+        document["containerdStderr"] = json!(stdio.stderr);
+        // Go's encoder writes an absent list as null.
+        document["runtimeArgs"] = match self.runtime_args.as_slice() {
+            [] => Value::Null,
+            args => json!(args),
+        };
+        document["noPivotRoot"] = json!(false);
+        document["checkpoint"] = json!("");
+        document["rootUID"] = json!(0);
+        document["rootGID"] = json!(0);
+        document
+    }
+
+    /// containerd's `waitForCreate`, with its 15 ms between two looks.
+    fn wait_for_create(&self, dir: &Path, shim: &mut Child) -> Result<Proc, StartError> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            if let Some(pid) = read_pid(dir) {
+                return Ok(pid);
+            }
+            let gone = shim.try_wait().expect("wait for the shim").is_some();
+            if gone {
+                // The pid may have come between the two looks; containerd has that race, a test must not.
+                return read_pid(dir).ok_or_else(|| failure(dir));
+            }
+            if Instant::now() >= deadline {
+                shim.kill().expect("kill the shim");
+                shim.wait().expect("wait for the shim");
+                return Err(StartError::Timeout);
+            }
+            thread::sleep(Duration::from_millis(15));
+        }
+    }
+}
+
+/// Why there is no pid, from the shim's log first and then from the runtime's.
+fn failure(dir: &Path) -> StartError {
+    let shim = match errors(&dir.join("shim-log.json")) {
+        Ok(errors) => errors,
+        Err(e) => return StartError::NoShimLog(e),
+    };
+    if let Some(message) = shim.into_iter().next() {
+        return StartError::Shim(message);
+    }
+    match errors(&dir.join("log.json")) {
+        Ok(errors) if !errors.is_empty() => StartError::Runtime(errors[0].clone()),
+        _ => StartError::NotStarted,
+    }
+}
+
+/// The messages of level `error` in a log of JSON objects.
+fn errors(log: &Path) -> Result<Vec<String>, String> {
+    let text = fs::read_to_string(log).map_err(|e| format!("open {}: {e}", log.display()))?;
+    let mut errors = Vec::new();
+    for entry in Deserializer::from_str(&text).into_iter::<Value>() {
+        let entry = entry.map_err(|e| format!("decode {}: {e}", log.display()))?;
+        if entry["level"] == "error" {
+            errors.push(entry["msg"].as_str().unwrap_or_default().to_owned());
+        }
+    }
+    Ok(errors)
+}
+
+/// The pid file's number; none while it is absent or not a number.
+fn read_pid(dir: &Path) -> Option<Proc> {
+    Proc::from_file(&dir.join("pid"))
+}
+
+/// What containerd compares with after a restart; a process that is over already has none any more.
+fn save_start_time(dir: &Path, process: Proc) {
+    if let Some(start_time) = process.stat(22) {
+        fs::write(dir.join("starttime"), start_time).expect("write starttime");
+    }
+}
+
+/// A process that this daemon started or loaded.
+#[derive(Debug)]
+pub struct Process02<'a> {
+    sandbox: &'a Sandbox,
+    dir: PathBuf,
+    exit: File,
+    control: File,
+    pid: Proc,
+    shim: Option<Child>,
+    start_command: Option<Command>,
+}
+
+impl Process02<'_> {
+    /// The process directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The container's process.
+    #[must_use]
+    pub fn process(&self) -> Proc {
+        self.pid
+    }
+
+    /// The daemon's end of `exit`, which hangs up when the process is over.
+    #[must_use]
+    pub fn exit(&self) -> &File {
+        &self.exit
+    }
+
+    /// Runs `runtime start`, for a container's init.
+    ///
+    /// # Errors
+    /// [`StartError::Start`] with the runtime's output.
+    ///
+    /// # Panics
+    /// When it is no created init, or the runtime does not come back.
+    pub fn start(&mut self) -> Result<(), StartError> {
+        let start = self.start_command.take().expect("a created init");
+        let output = self.sandbox.output_of(start);
+        if output.status.success() {
+            return Ok(());
+        }
+        let all = [output.stdout, output.stderr].concat();
+        Err(StartError::Start(crate::command::text(&all)))
+    }
+
+    /// Writes one line to `control`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn control(&self, line: &str) {
+        let mut control = &self.control;
+        control
+            .write_all(line.as_bytes())
+            .expect("write to control");
+    }
+
+    /// Asks for stdin to be closed.
+    pub fn close_stdin(&self) {
+        self.control("0 0 0\n");
+    }
+
+    /// Asks for another terminal size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        self.control(&format!("1 {columns} {rows}\n"));
+    }
+
+    /// The exit status on record, as containerd reads it: nothing while the file is absent or empty.
+    ///
+    /// # Panics
+    /// When it is not a number.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.dir.join("exitStatus")).ok()?;
+        (!text.is_empty()).then(|| text.parse().expect("exitStatus is a decimal number"))
+    }
+
+    /// Waits for the hang-up on `exit`, then reads the status, which has to be there by then. If the shim is
+    /// ours it is collected, as containerd does.
+    ///
+    /// # Panics
+    /// When the deadline passes, or there is a hang-up and no status.
+    #[track_caller]
+    pub fn wait(&mut self) -> u32 {
+        self.sandbox.wait_hangup(&self.exit);
+        if let Some(shim) = &mut self.shim {
+            shim.wait().expect("wait for the shim");
+        }
+        self.exit_status().unwrap_or_else(|| {
+            self.sandbox.dump();
+            panic!("exit hung up and there is no exitStatus");
+        })
+    }
+
+    /// Kills the daemon, as far as this process is concerned: its descriptors close, its shim lives on.
+    ///
+    /// The shim stays a child of the test, so a zombie of it is collected when the test ends.
+    pub fn abandon(self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_read_from_the_shims_log_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        assert!(matches!(failure(dir.path()), StartError::NoShimLog(_)));
+        write("shim-log.json", "");
+        assert_eq!(failure(dir.path()), StartError::NotStarted);
+        write(
+            "log.json",
+            "{\"level\":\"error\",\"msg\":\"no such file\"}\n",
+        );
+        assert_eq!(
+            failure(dir.path()),
+            StartError::Runtime("no such file".to_owned())
+        );
+        write(
+            "shim-log.json",
+            "{\"level\":\"info\",\"msg\":\"a\"}{\"level\":\"error\",\"msg\":\"b\"}",
+        );
+        assert_eq!(failure(dir.path()), StartError::Shim("b".to_owned()));
+    }
+}
