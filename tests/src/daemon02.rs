@@ -3,8 +3,7 @@
 //! what the shim left. Written after containerd 0.2.9's `runtime/process.go` and `runtime/container.go`; it polls
 //! where that polls, and knows nothing of Holdfast.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,26 +11,18 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Deserializer, Value, json};
+use serde_json::{Value, json};
 
 use crate::{Bundle, DEADLINE, Proc, Sandbox, binaries, fifo};
 
-/// Why a process did not start. The messages are containerd's.
-#[derive(Debug, PartialEq, Eq)]
-pub enum StartError {
-    /// The shim is gone and its `shim-log.json` cannot be read, which containerd does not forgive.
-    NoShimLog(String),
-    /// `shim error: …`, from `shim-log.json`.
-    Shim(String),
-    /// `oci runtime error: …`, from `log.json`.
-    Runtime(String),
-    /// The shim is gone, and neither log has an error in it.
-    NotStarted,
-    /// No pid within the time given; the shim has been killed.
-    Timeout,
-    /// `runtime start` failed, with this output.
-    Start(String),
-}
+mod failure;
+mod process;
+
+pub use failure::StartError;
+pub use process::Process02;
+
+/// containerd's `InitProcessID`.
+const INIT: &str = "init";
 
 /// What a client gave for stdio: paths of FIFOs, of files, or of `/dev/null`.
 #[derive(Debug, Clone)]
@@ -134,7 +125,7 @@ impl<'a> Daemon02<'a> {
         stdio: &Stdio02,
     ) -> Result<Process02<'a>, StartError> {
         let process = &bundle.config()["process"];
-        let mut started = self.launch(id, "init", bundle.dir(), process, false, stdio)?;
+        let mut started = self.launch(id, INIT, bundle.dir(), process, stdio)?;
         started.start_command = Some(self.runtime_command("start", id));
         Ok(started)
     }
@@ -154,7 +145,7 @@ impl<'a> Daemon02<'a> {
         process: &Value,
         stdio: &Stdio02,
     ) -> Result<Process02<'a>, StartError> {
-        self.launch(id, exec_id, bundle.dir(), process, true, stdio)
+        self.launch(id, exec_id, bundle.dir(), process, stdio)
     }
 
     /// Finds a process again after a restart of the daemon: no shim is its child any more.
@@ -189,14 +180,13 @@ impl<'a> Daemon02<'a> {
         name: &str,
         bundle: &Path,
         process: &Value,
-        exec: bool,
         stdio: &Stdio02,
     ) -> Result<Process02<'a>, StartError> {
         let dir = self.container_dir(id).join(name);
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o755);
         builder.create(&dir).expect("make the process directory");
-        let document = self.process_json(process, exec, stdio);
+        let document = self.process_json(process, name, stdio);
         fs::write(dir.join("process.json"), format!("{document}\n")).expect("write process.json");
         for name in ["exit", "control"] {
             fifo::make(&dir.join(name));
@@ -228,9 +218,9 @@ impl<'a> Daemon02<'a> {
     }
 
     /// The OCI process, flattened, and beside it what Go's encoder writes of `ProcessState`.
-    fn process_json(&self, process: &Value, exec: bool, stdio: &Stdio02) -> Value {
+    fn process_json(&self, process: &Value, name: &str, stdio: &Stdio02) -> Value {
         let mut document = process.clone();
-        document["exec"] = json!(exec);
+        document["exec"] = json!(name != INIT);
         document["containerdStdin"] = json!(stdio.stdin);
         document["containerdStdout"] = json!(stdio.stdout);
         document["containerdStderr"] = json!(stdio.stderr);
@@ -256,7 +246,7 @@ impl<'a> Daemon02<'a> {
             let gone = shim.try_wait().expect("wait for the shim").is_some();
             if gone {
                 // The pid may have come between the two looks; containerd has that race, a test must not.
-                return read_pid(dir).ok_or_else(|| failure(dir));
+                return read_pid(dir).ok_or_else(|| failure::of(dir));
             }
             if Instant::now() >= deadline {
                 shim.kill().expect("kill the shim");
@@ -268,34 +258,6 @@ impl<'a> Daemon02<'a> {
     }
 }
 
-/// Why there is no pid, from the shim's log first and then from the runtime's.
-fn failure(dir: &Path) -> StartError {
-    let shim = match errors(&dir.join("shim-log.json")) {
-        Ok(errors) => errors,
-        Err(e) => return StartError::NoShimLog(e),
-    };
-    if let Some(message) = shim.into_iter().next() {
-        return StartError::Shim(message);
-    }
-    match errors(&dir.join("log.json")) {
-        Ok(errors) if !errors.is_empty() => StartError::Runtime(errors[0].clone()),
-        _ => StartError::NotStarted,
-    }
-}
-
-/// The messages of level `error` in a log of JSON objects.
-fn errors(log: &Path) -> Result<Vec<String>, String> {
-    let text = fs::read_to_string(log).map_err(|e| format!("open {}: {e}", log.display()))?;
-    let mut errors = Vec::new();
-    for entry in Deserializer::from_str(&text).into_iter::<Value>() {
-        let entry = entry.map_err(|e| format!("decode {}: {e}", log.display()))?;
-        if entry["level"] == "error" {
-            errors.push(entry["msg"].as_str().unwrap_or_default().to_owned());
-        }
-    }
-    Ok(errors)
-}
-
 /// The pid file's number; none while it is absent or not a number.
 fn read_pid(dir: &Path) -> Option<Proc> {
     Proc::from_file(&dir.join("pid"))
@@ -305,134 +267,5 @@ fn read_pid(dir: &Path) -> Option<Proc> {
 fn save_start_time(dir: &Path, process: Proc) {
     if let Some(start_time) = process.stat(22) {
         fs::write(dir.join("starttime"), start_time).expect("write starttime");
-    }
-}
-
-/// A process that this daemon started or loaded.
-#[derive(Debug)]
-pub struct Process02<'a> {
-    sandbox: &'a Sandbox,
-    dir: PathBuf,
-    exit: File,
-    control: File,
-    pid: Proc,
-    shim: Option<Child>,
-    start_command: Option<Command>,
-}
-
-impl Process02<'_> {
-    /// The process directory.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The container's process.
-    #[must_use]
-    pub fn process(&self) -> Proc {
-        self.pid
-    }
-
-    /// The daemon's end of `exit`, which hangs up when the process is over.
-    #[must_use]
-    pub fn exit(&self) -> &File {
-        &self.exit
-    }
-
-    /// Runs `runtime start`, for a container's init.
-    ///
-    /// # Errors
-    /// [`StartError::Start`] with the runtime's output.
-    ///
-    /// # Panics
-    /// When it is no created init, or the runtime does not come back.
-    pub fn start(&mut self) -> Result<(), StartError> {
-        let start = self.start_command.take().expect("a created init");
-        let output = self.sandbox.output_of(start);
-        if output.status.success() {
-            return Ok(());
-        }
-        let all = [output.stdout, output.stderr].concat();
-        Err(StartError::Start(crate::command::text(&all)))
-    }
-
-    /// Writes one line to `control`.
-    ///
-    /// # Panics
-    /// When it cannot be written.
-    pub fn control(&self, line: &str) {
-        let mut control = &self.control;
-        control
-            .write_all(line.as_bytes())
-            .expect("write to control");
-    }
-
-    /// Asks for stdin to be closed.
-    pub fn close_stdin(&self) {
-        self.control("0 0 0\n");
-    }
-
-    /// Asks for another terminal size.
-    pub fn resize(&self, columns: u16, rows: u16) {
-        self.control(&format!("1 {columns} {rows}\n"));
-    }
-
-    /// The exit status on record, as containerd reads it: nothing while the file is absent or empty.
-    ///
-    /// # Panics
-    /// When it is not a number.
-    #[must_use]
-    pub fn exit_status(&self) -> Option<u32> {
-        let text = fs::read_to_string(self.dir.join("exitStatus")).ok()?;
-        (!text.is_empty()).then(|| text.parse().expect("exitStatus is a decimal number"))
-    }
-
-    /// Waits for the hang-up on `exit`, then reads the status, which has to be there by then. If the shim is
-    /// ours it is collected, as containerd does.
-    ///
-    /// # Panics
-    /// When the deadline passes, or there is a hang-up and no status.
-    #[track_caller]
-    pub fn wait(&mut self) -> u32 {
-        self.sandbox.wait_hangup(&self.exit);
-        if let Some(shim) = &mut self.shim {
-            shim.wait().expect("wait for the shim");
-        }
-        self.exit_status().unwrap_or_else(|| {
-            self.sandbox.dump();
-            panic!("exit hung up and there is no exitStatus");
-        })
-    }
-
-    /// Kills the daemon, as far as this process is concerned: its descriptors close, its shim lives on.
-    ///
-    /// The shim stays a child of the test, so a zombie of it is collected when the test ends.
-    pub fn abandon(self) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_read_from_the_shims_log_first() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        assert!(matches!(failure(dir.path()), StartError::NoShimLog(_)));
-        write("shim-log.json", "");
-        assert_eq!(failure(dir.path()), StartError::NotStarted);
-        write(
-            "log.json",
-            "{\"level\":\"error\",\"msg\":\"no such file\"}\n",
-        );
-        assert_eq!(
-            failure(dir.path()),
-            StartError::Runtime("no such file".to_owned())
-        );
-        write(
-            "shim-log.json",
-            "{\"level\":\"info\",\"msg\":\"a\"}{\"level\":\"error\",\"msg\":\"b\"}",
-        );
-        assert_eq!(failure(dir.path()), StartError::Shim("b".to_owned()));
     }
 }

@@ -1,0 +1,111 @@
+//! A process of the daemon's: its control FIFO, its end, its status.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use super::StartError;
+use crate::{Proc, Sandbox};
+
+/// A process that this daemon started or loaded.
+#[derive(Debug)]
+pub struct Process02<'a> {
+    pub(super) sandbox: &'a Sandbox,
+    pub(super) dir: PathBuf,
+    pub(super) exit: File,
+    pub(super) control: File,
+    pub(super) pid: Proc,
+    pub(super) shim: Option<Child>,
+    pub(super) start_command: Option<Command>,
+}
+
+impl Process02<'_> {
+    /// The process directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The container's process.
+    #[must_use]
+    pub fn process(&self) -> Proc {
+        self.pid
+    }
+
+    /// The daemon's end of `exit`, which hangs up when the process is over.
+    #[must_use]
+    pub fn exit(&self) -> &File {
+        &self.exit
+    }
+
+    /// Runs `runtime start`, for a container's init.
+    ///
+    /// # Errors
+    /// [`StartError::Start`] with the runtime's output.
+    ///
+    /// # Panics
+    /// When it is no created init, or the runtime does not come back.
+    pub fn start(&mut self) -> Result<(), StartError> {
+        let start = self.start_command.take().expect("a created init");
+        let output = self.sandbox.output_of(start);
+        if output.status.success() {
+            return Ok(());
+        }
+        let all = [output.stdout, output.stderr].concat();
+        Err(StartError::Start(crate::command::text(&all)))
+    }
+
+    /// Writes one line to `control`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn control(&self, line: &str) {
+        let mut control = &self.control;
+        control
+            .write_all(line.as_bytes())
+            .expect("write to control");
+    }
+
+    /// Asks for stdin to be closed.
+    pub fn close_stdin(&self) {
+        self.control("0 0 0\n");
+    }
+
+    /// Asks for another terminal size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        self.control(&format!("1 {columns} {rows}\n"));
+    }
+
+    /// The exit status on record, as containerd reads it: nothing while the file is absent or empty.
+    ///
+    /// # Panics
+    /// When it is not a number.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.dir.join("exitStatus")).ok()?;
+        (!text.is_empty()).then(|| text.parse().expect("exitStatus is a decimal number"))
+    }
+
+    /// Waits for the hang-up on `exit`, then reads the status, which has to be there by then. If the shim is
+    /// ours it is collected, as containerd does.
+    ///
+    /// # Panics
+    /// When the deadline passes, or there is a hang-up and no status.
+    #[track_caller]
+    pub fn wait(&mut self) -> u32 {
+        self.sandbox.wait_hangup(&self.exit);
+        if let Some(shim) = &mut self.shim {
+            shim.wait().expect("wait for the shim");
+        }
+        self.exit_status().unwrap_or_else(|| {
+            self.sandbox.dump();
+            panic!("exit hung up and there is no exitStatus");
+        })
+    }
+
+    /// Kills the daemon, as far as this process is concerned: its descriptors close, its shim lives on.
+    ///
+    /// The shim stays a child of the test, so a zombie of it is collected when the test ends.
+    pub fn abandon(self) {}
+}
