@@ -9,6 +9,9 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Where the two finished binaries stand next to each other, as they are installed.
 bin_dir=$top/target/holdfast/bin
 
+# Where runc is, and where a root that came by way of `su` does not look.
+export PATH=$PATH:/usr/sbin:/sbin
+
 heading() { printf '\n== %s\n' "$*"; }
 note() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() {
