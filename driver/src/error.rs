@@ -1,0 +1,268 @@
+//! What can go wrong, in one enum: operation, path, cause.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use holdfast_common::id::{ContainerId, IdError, ProcessId};
+use holdfast_common::layout::Stream;
+use holdfast_common::state_file::StateFileError;
+use holdfast_common::sys::errno_text;
+
+use crate::state::Status;
+
+/// This crate's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed.
+    #[error("{operation} {}: {}", path.display(), errno_text(source))]
+    Io {
+        /// What was being done: `open control fifo`, `make directory` …
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A state file could not be read or written.
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
+    /// A name cannot be an id.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// Nobody named a root and there is no default without root privileges.
+    #[error(
+        "no state directory: XDG_RUNTIME_DIR is not set; name one with --root or HOLDFAST_ROOT"
+    )]
+    NoRoot,
+    /// The root directory must not be trusted.
+    #[error("state directory {} {problem}", path.display())]
+    RootUnsafe {
+        /// The root.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// A path that goes into a state file is not UTF-8.
+    #[error("{}: not valid UTF-8", path.display())]
+    NotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+    /// There is no container of this id.
+    #[error("container {id} does not exist")]
+    NotFound {
+        /// The id.
+        id: ContainerId,
+    },
+    /// The container has no process of this id.
+    #[error("container {id} has no process {process}")]
+    ProcessNotFound {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+    },
+    /// The id is taken.
+    #[error("container {id} already exists")]
+    AlreadyExists {
+        /// The id.
+        id: ContainerId,
+    },
+    /// The container has a process of this id already.
+    #[error("container {id} already has a process {process}")]
+    ProcessAlreadyExists {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+    },
+    /// The bundle cannot be used.
+    #[error("bundle {}: {cause}", path.display())]
+    BadBundle {
+        /// The bundle, or its config.json.
+        path: PathBuf,
+        /// Why not; for JSON, with line and column.
+        cause: String,
+    },
+    /// The bundle's config.json names no process to run.
+    #[error("bundle {}: config.json has no process", path.display())]
+    NoProcess {
+        /// The bundle.
+        path: PathBuf,
+    },
+    /// A process file (`exec --process`) cannot be used.
+    #[error("process file {}: {cause}", path.display())]
+    BadProcess {
+        /// The file.
+        path: PathBuf,
+        /// Why not; for JSON, with line and column.
+        cause: String,
+    },
+    /// The process has a terminal, so this stream cannot be the caller's own.
+    #[error(
+        "{stream:?}: a process with a terminal cannot inherit it; use a console socket or fifos"
+    )]
+    InheritWithTerminal {
+        /// The stream.
+        stream: Stream,
+    },
+    /// A descriptor that the process should get is not open.
+    #[error("descriptor {number} is not open, but the process should get it")]
+    NotOpen {
+        /// Its number.
+        number: i32,
+    },
+    /// There is no such OCI runtime.
+    #[error("oci runtime {runtime:?} not found; name one with --runtime or HOLDFAST_RUNTIME")]
+    RuntimeNotFound {
+        /// As it was given.
+        runtime: String,
+    },
+    /// There is no shim.
+    #[error("{shim} not found; name one with --shim or HOLDFAST_SHIM")]
+    ShimNotFound {
+        /// The name or path.
+        shim: String,
+    },
+    /// The OCI runtime refused; the message is its own.
+    #[error("oci runtime: {message}")]
+    Runtime {
+        /// Its last error.
+        message: String,
+    },
+    /// The OCI runtime did not finish in time.
+    #[error("oci runtime {verb}: not done after {timeout:?}")]
+    RuntimeTimeout {
+        /// What it was asked to do.
+        verb: &'static str,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// The process did not come to be in time.
+    #[error("start timeout: the process was not there after {timeout:?}")]
+    StartTimeout {
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// The shim could not do its part.
+    #[error("shim: {message}")]
+    Shim {
+        /// Its own words.
+        message: String,
+    },
+    /// The container's own process has ended.
+    #[error("container {id} has exited")]
+    ContainerExited {
+        /// The container.
+        id: ContainerId,
+    },
+    /// An exec has ended.
+    #[error("process {process} of container {id} has exited")]
+    ProcessExited {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+    },
+    /// There is no exit status yet.
+    #[error("process {process} of container {id} has not exited")]
+    ProcessNotExited {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+    },
+    /// The container's process does not exist yet.
+    #[error("container {id} is not started")]
+    ContainerNotStarted {
+        /// The container.
+        id: ContainerId,
+    },
+    /// Only a created container can be started.
+    #[error("cannot start container {id}: it is {status}")]
+    NotCreated {
+        /// The container.
+        id: ContainerId,
+        /// What it is instead.
+        status: Status,
+    },
+    /// A container must be stopped first.
+    #[error("container {id} is not stopped: kill it first or use force")]
+    NotStopped {
+        /// The container.
+        id: ContainerId,
+        /// What it is.
+        status: Status,
+    },
+    /// The shim died without recording how its process ended.
+    #[error("the shim of process {process} of container {id} is gone{}",
+        if *alive { ", its process still runs" } else { "; how its process ended is not known" })]
+    ShimGone {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+        /// Whether the process still runs.
+        alive: bool,
+    },
+    /// The shim does not read its control FIFO.
+    #[error("{}: control fifo is full: the shim is stuck", path.display())]
+    ControlFull {
+        /// The FIFO.
+        path: PathBuf,
+    },
+    /// The shim did not finish in time.
+    #[error("the shim of process {process} of container {id} is not done after {timeout:?}")]
+    ShimBusy {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// What was waited for did not happen in time.
+    #[error("process {process} of container {id} has not exited after {timeout:?}")]
+    WaitTimeout {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// The process has no terminal to resize.
+    #[error("process {process} of container {id} has no terminal")]
+    NoTerminal {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+    },
+    /// Somebody else reads this stream.
+    #[error("{} is being read by {}", stream.name(),
+        pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
+    StreamTaken {
+        /// The stream.
+        stream: Stream,
+        /// Who, as far as the kernel tells.
+        pid: Option<i32>,
+    },
+}
+
+impl Error {
+    /// Whether the runtime could not find the command to run (docker: exit code 127).
+    pub fn is_command_not_found(&self) -> bool {
+        todo!()
+    }
+
+    /// Whether the runtime could not execute the command (docker: exit code 126).
+    pub fn is_not_executable(&self) -> bool {
+        todo!()
+    }
+}
