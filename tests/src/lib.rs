@@ -11,6 +11,7 @@
 //! | [`cleanup`] | kills, unmounts and removes what a sandbox left, and nothing else |
 //! | [`bundle`], [`spec`], [`rootfs`] | OCI bundles over one shared busybox |
 //! | [`command`] | runs `holdfast` with a deadline |
+//! | [`terminal`] | runs a command on a terminal of its own |
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
 //! | [`dump`] | what a failing test prints |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
@@ -31,6 +32,7 @@ pub mod process;
 pub mod rootfs;
 pub mod sandbox;
 pub mod spec;
+pub mod terminal;
 pub mod wait;
 
 pub use bundle::Bundle;
@@ -38,4 +40,5 @@ pub use command::Running;
 pub use fake_runtime::FakeRuntime;
 pub use process::Proc;
 pub use sandbox::Sandbox;
+pub use terminal::Terminal;
 pub use wait::DEADLINE;
