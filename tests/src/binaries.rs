@@ -1,5 +1,5 @@
-//! Where the binaries under test are: the ones that `scripts/build` made, because the shim as it is shipped is
-//! static and has its own profile, which `cargo test` alone would not build.
+//! Where programs are. The binaries under test are the ones that `scripts/build` made, because the shim as it is
+//! shipped is static and has its own profile, which `cargo test` alone would not build.
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,14 @@ pub fn shared_dir() -> PathBuf {
         .parent()
         .expect("the tests' crate is in the workspace")
         .join("target/holdfast")
+}
+
+/// A program of the machine's, wherever `PATH` says it is.
+#[must_use]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut candidates = std::env::split_paths(&path).map(|dir| dir.join(name));
+    candidates.find(|file| file.exists())
 }
 
 fn built(name: &str) -> PathBuf {

@@ -17,6 +17,7 @@
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
 //! | [`fake_runtime`] | a runtime that misbehaves on purpose |
 //! | [`daemon02`] | plays a containerd 0.2 daemon |
+//! | [`conmon`] | a container under conmon, for figures beside ours |
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod binaries;
 pub mod bundle;
 pub mod cleanup;
 pub mod command;
+pub mod conmon;
 pub mod daemon02;
 pub mod dump;
 pub mod fake_runtime;

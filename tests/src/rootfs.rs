@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::binaries::shared_dir;
+use crate::binaries::{installed, shared_dir};
 
 /// Counted up when [`fill`] changes, so that a tree made by an older harness is not taken for ours.
 const GENERATION: u32 = 1;
@@ -23,7 +23,7 @@ pub const HOST: &str = "/host";
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let busybox = find_busybox();
+        let busybox = installed("busybox").expect("busybox is missing: scripts/test installs it");
         let meta = fs::metadata(&busybox).expect("stat busybox");
         let name = format!("rootfs-{GENERATION}-{}-{}", meta.size(), meta.mtime());
         let path = shared_dir().join(name);
@@ -32,14 +32,6 @@ pub fn path() -> &'static Path {
         }
         path
     })
-}
-
-fn find_busybox() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join("busybox"))
-        .find(|file| file.exists())
-        .expect("busybox is missing: run scripts/test, which installs it")
 }
 
 /// Several test processes may come here at once: each makes its own tree, and the first rename wins.
