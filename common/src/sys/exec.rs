@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -16,6 +16,22 @@ pub fn unblock_signals(command: &mut Command) -> &mut Command {
     let unblock = || signal::unblock_all();
     // SAFETY: between fork and exec the closure makes one async-signal-safe call (sigprocmask) and allocates nothing.
     unsafe { command.pre_exec(unblock) }
+}
+
+/// Lets a command inherit these descriptors, under the numbers that they have here, whether or not they are
+/// close-on-exec here. One that is not open makes the start fail with `EBADF`.
+pub fn pass_on(command: &mut Command, numbers: Vec<RawFd>) -> &mut Command {
+    let pass = move || {
+        for &number in &numbers {
+            // SAFETY: takes three integers and touches no memory. The child is a copy: its flags are nobody else's.
+            if unsafe { libc::fcntl(number, libc::F_SETFD, 0) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes async-signal-safe calls (fcntl) and allocates nothing.
+    unsafe { command.pre_exec(pass) }
 }
 
 /// Executes a program in place of this one, with the given descriptors left open. Returns only when that failed, and
@@ -42,4 +58,27 @@ pub fn replace(executable: &Path, args: &[&OsStr], keep: &[BorrowedFd<'_>]) -> i
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_descriptor_that_is_passed_on_is_open_in_the_program_and_no_other_is() {
+        let passed = File::open("/dev/null").unwrap();
+        let other = File::open("/dev/null").unwrap();
+        let script = format!(
+            "test -e /proc/self/fd/{} && ! test -e /proc/self/fd/{}",
+            passed.as_raw_fd(),
+            other.as_raw_fd()
+        );
+        let mut test = Command::new("sh");
+        pass_on(test.args(["-c", &script]), vec![passed.as_raw_fd()]);
+        assert!(test.status().unwrap().success());
+        pass_on(&mut test, vec![1_000_000]);
+        assert_eq!(test.spawn().unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
 }

@@ -40,6 +40,22 @@ pub fn set_cloexec(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a descriptor of this number is open.
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: takes two integers and touches no memory.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// A duplicate whose number is at least `lowest`, out of the way of numbers that are spoken for.
+///
+/// # Errors
+/// `EMFILE`, or `EINVAL` when no number is that high.
+pub fn duplicate_from(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
+    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Switches O_NONBLOCK of an open file description: every descriptor that shares it is affected.
 ///
 /// # Errors
@@ -113,5 +129,13 @@ mod tests {
     fn a_number_nobody_opened_is_refused() {
         assert!(take(-1).is_err());
         assert!(take(1_000_000).is_err());
+        assert!(!is_open(-1) && !is_open(1_000_000));
+    }
+
+    #[test]
+    fn a_duplicate_is_out_of_the_way() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let high = duplicate_from(null.as_fd(), 100).unwrap();
+        assert!(high.as_raw_fd() >= 100 && is_open(high.as_raw_fd()));
     }
 }

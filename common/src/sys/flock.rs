@@ -51,13 +51,18 @@ impl Lock {
     }
 }
 
-/// Whether anybody holds the lock of a file. An absent file is not held.
+/// Whether anybody holds the lock of a file. An absent file is not held. Two who ask at once do not take each other
+/// for a holder.
 ///
 /// # Errors
 /// open(2)'s and flock(2)'s.
 pub fn is_held(path: &Path) -> io::Result<bool> {
     match open(path, false) {
-        Ok(file) => Ok(Lock::try_take_open(file)?.is_none()),
+        Ok(file) => match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(e),
+        },
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
     }
