@@ -1,2 +1,72 @@
-//! x
-fn main(){}
+//! `holdfast-shim`: holds one container process. Contents:
+//!
+//! - [`launch`]: a request (our driver's, or containerd 0.2's) becomes a runtime that has created a process;
+//! - [`handover`]: what launch learned, as a few words of argv and open descriptors, through `execve`;
+//! - [`hold`]: waits with the process until it ends, then leaves in order;
+//! - [`runtime`]: the OCI runtime's command lines; [`log`]: shim-log.json; [`record`]: shim.json; [`error`]: what can go wrong.
+//!
+//! docs/architecture.md has the steps and their numbers.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod handover;
+mod hold;
+mod launch;
+mod log;
+mod record;
+mod runtime;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use holdfast_common::request::{LAUNCH, Launch, Wire};
+
+use crate::error::Error;
+use crate::handover::{HOLD, Holding};
+
+const USAGE: &str = "\
+usage: holdfast-shim ID BUNDLE RUNTIME
+       holdfast-shim --version | --help
+
+Holds one container process: started in its process directory by the holdfast driver, or by a daemon
+that speaks containerd 0.2's shim protocol. Not meant to be typed by hand: see `holdfast run`.";
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match words.as_slice() {
+        [only] if only == "--version" => {
+            println!("holdfast-shim {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        [only] if only == "--help" => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => match phase(words) {
+            Ok(Phase::Launch(wire, ours)) => launch::run(wire, ours),
+            Ok(Phase::Hold(holding)) => hold::run(holding),
+            Err(e) => {
+                eprintln!("holdfast-shim: {e}\n{USAGE}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+enum Phase {
+    /// With our driver's words, or without any.
+    Launch(Wire, Option<Launch>),
+    Hold(Holding),
+}
+
+fn phase(words: Vec<OsString>) -> Result<Phase, Error> {
+    let mut words = words.into_iter();
+    let wire = Wire::decode(&mut words)?;
+    match words.next() {
+        None => Ok(Phase::Launch(wire, None)),
+        Some(word) if word == LAUNCH => Ok(Phase::Launch(wire, Some(Launch::decode(words)?))),
+        Some(word) if word == HOLD => Ok(Phase::Hold(Holding::decode(wire, words)?)),
+        Some(word) => Err(holdfast_common::request::RequestError::Unknown(word).into()),
+    }
+}

@@ -1,0 +1,296 @@
+//! From *launch* into *hold*, and from one *hold* into the next (control type 3): everything a shim knows, as a few words of
+//! argv and the descriptors they name, through `execve`. Children, locks, pending signals and the subreaper bit need no
+//! words: they survive by themselves.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use holdfast_common::control::LineReader;
+use holdfast_common::request::{RequestError, Wire, key_value};
+use holdfast_common::sys::{exec, fd};
+
+use crate::error::Error;
+
+/// The word that says that a shim goes on holding.
+pub const HOLD: &str = "hold";
+
+/// All that a holding shim knows.
+#[derive(Debug)]
+pub struct Holding {
+    /// Container id, bundle, runtime.
+    pub wire: Wire,
+    /// Arguments that go before the runtime's verb.
+    pub runtime_args: Vec<OsString>,
+    /// What a re-exec executes.
+    pub executable: PathBuf,
+    /// The container process.
+    pub pid: i32,
+    /// How it was launched, as far as that matters at its end.
+    pub kind: Kind,
+    /// `shim.lock`, locked.
+    pub lock: OwnedFd,
+    /// The write end of `exit`.
+    pub exit: OwnedFd,
+    /// Both ends of `control`.
+    pub control: OwnedFd,
+    /// A control line that has only begun.
+    pub reader: LineReader,
+    /// What is held of its stdio.
+    pub stdio: Stdio,
+    /// Whether this comes from a shim that was holding already, which may have been another version.
+    pub again: bool,
+}
+
+/// What the end of a process asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kind {
+    /// An exec: its container goes on.
+    pub exec: bool,
+    /// The container shares its pid namespace, so that its processes outlive its init.
+    pub shared_pids: bool,
+    /// Launched by our driver: `exit` gets its line.
+    pub ours: bool,
+    /// The directory goes when the shim does.
+    pub auto_remove: bool,
+}
+
+/// What is held of a process's stdio.
+#[derive(Debug)]
+pub enum Stdio {
+    /// The process holds the FIFOs itself; these are the other ends.
+    Direct(Direct),
+    /// The process has a terminal, whose master this is.
+    Terminal(Terminal),
+}
+
+/// The shim's ends of the FIFOs that a process holds itself.
+#[derive(Debug, Default)]
+pub struct Direct {
+    /// A write end of stdin: without it the process would see end of file when the first writer leaves.
+    pub stdin: Option<OwnedFd>,
+    /// A read end of stdout, never read: it keeps what nobody has read yet.
+    pub stdout: Option<OwnedFd>,
+    /// Likewise of stderr.
+    pub stderr: Option<OwnedFd>,
+}
+
+/// A terminal's master and the FIFOs it is connected to.
+#[derive(Debug)]
+pub struct Terminal {
+    /// Non-blocking.
+    pub master: OwnedFd,
+    /// Where input comes from; none for /dev/null, or after its end.
+    pub input: Option<OwnedFd>,
+    /// A write end of the input FIFO, until *close stdin*.
+    pub input_hold: Option<OwnedFd>,
+    /// Where output goes: a FIFO or a file.
+    pub output: OwnedFd,
+    /// A read end of the output FIFO; none for a file.
+    pub output_hold: Option<OwnedFd>,
+    /// Input that was read from the FIFO and not yet taken by the terminal.
+    pub pending_input: Vec<u8>,
+    /// Output that was read from the terminal and not yet taken by the FIFO.
+    pub pending_output: Vec<u8>,
+    /// Whether input stands in the middle of a line, where one end-of-file character does not end it.
+    pub mid_line: bool,
+}
+
+impl Holding {
+    /// Executes the shim in place, to go on in *hold* with an address space as small as can be. Returns only when that
+    /// failed, and then nothing has changed.
+    pub fn replace_self(&self) -> Error {
+        let Words { words, fds } = self.encode();
+        let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
+        let cause = exec::replace(&self.executable, &words, &fds);
+        Error::Io {
+            operation: "execute",
+            path: self.executable.clone(),
+            cause,
+        }
+    }
+
+    fn encode(&self) -> Words<'_> {
+        let mut out = Words::default();
+        out.words.push(self.executable.clone().into_os_string());
+        out.words.extend(self.wire.encode().map(OsStr::to_owned));
+        out.words.push(HOLD.into());
+        out.value("exe", self.executable.as_os_str());
+        out.value("pid", OsStr::new(&self.pid.to_string()));
+        for (word, on) in [
+            ("exec", self.kind.exec),
+            ("shared-pids", self.kind.shared_pids),
+            ("ours", self.kind.ours),
+            ("auto-remove", self.kind.auto_remove),
+            ("again", self.again),
+        ] {
+            if on {
+                out.words.push(word.into());
+            }
+        }
+        match self.reader.partial() {
+            Some([]) => (),
+            // A zero byte cannot travel in argv, and no message has one.
+            Some(beginning) if !beginning.contains(&0) => {
+                out.value("line", OsStr::from_bytes(beginning))
+            }
+            Some(_) | None => out.words.push("bad-line".into()),
+        }
+        out.fd("lock", &self.lock);
+        out.fd("exit", &self.exit);
+        out.fd("control", &self.control);
+        match &self.stdio {
+            Stdio::Direct(held) => {
+                out.maybe_fd("stdin", held.stdin.as_ref());
+                out.maybe_fd("stdout", held.stdout.as_ref());
+                out.maybe_fd("stderr", held.stderr.as_ref());
+            }
+            Stdio::Terminal(held) => {
+                out.fd("master", &held.master);
+                out.maybe_fd("input", held.input.as_ref());
+                out.maybe_fd("input-hold", held.input_hold.as_ref());
+                out.fd("output", &held.output);
+                out.maybe_fd("output-hold", held.output_hold.as_ref());
+                out.bytes("pending-input", &held.pending_input);
+                out.bytes("pending-output", &held.pending_output);
+                if held.mid_line {
+                    out.words.push("mid-line".into());
+                }
+            }
+        }
+        if !self.runtime_args.is_empty() {
+            out.words.push("--".into());
+            out.words.extend(self.runtime_args.iter().cloned());
+        }
+        out
+    }
+
+    /// Understands the words that follow [`HOLD`], and takes over the descriptors they name.
+    pub fn decode(wire: Wire, mut words: impl Iterator<Item = OsString>) -> Result<Self, Error> {
+        let mut kind = Kind::default();
+        let mut reader = LineReader::default();
+        let (mut executable, mut pid, mut again) = (None, None, false);
+        let (mut lock, mut exit, mut control) = (None, None, None);
+        let (mut direct, mut master, mut mid_line) = (Direct::default(), None, false);
+        let (mut input, mut input_hold, mut output, mut output_hold) = (None, None, None, None);
+        let (mut pending_input, mut pending_output) = (Vec::new(), Vec::new());
+        for word in words.by_ref() {
+            if word == "--" {
+                break;
+            }
+            let Some((key, value)) = key_value(&word) else {
+                match word.to_str() {
+                    Some("exec") => kind.exec = true,
+                    Some("shared-pids") => kind.shared_pids = true,
+                    Some("ours") => kind.ours = true,
+                    Some("auto-remove") => kind.auto_remove = true,
+                    Some("bad-line") => reader = LineReader::resume(None),
+                    Some("again") => again = true,
+                    Some("mid-line") => mid_line = true,
+                    _ => return Err(RequestError::Unknown(word).into()),
+                }
+                continue;
+            };
+            match key {
+                "exe" => executable = Some(PathBuf::from(value)),
+                "pid" => pid = Some(number(&word, value)?),
+                "line" => reader = LineReader::resume(Some(value.as_bytes())),
+                "lock" => lock = Some(descriptor(&word, value)?),
+                "exit" => exit = Some(descriptor(&word, value)?),
+                "control" => control = Some(descriptor(&word, value)?),
+                "stdin" => direct.stdin = Some(descriptor(&word, value)?),
+                "stdout" => direct.stdout = Some(descriptor(&word, value)?),
+                "stderr" => direct.stderr = Some(descriptor(&word, value)?),
+                "master" => master = Some(descriptor(&word, value)?),
+                "input" => input = Some(descriptor(&word, value)?),
+                "input-hold" => input_hold = Some(descriptor(&word, value)?),
+                "output" => output = Some(descriptor(&word, value)?),
+                "output-hold" => output_hold = Some(descriptor(&word, value)?),
+                "pending-input" => pending_input = pending(&word, value)?,
+                "pending-output" => pending_output = pending(&word, value)?,
+                _ => return Err(RequestError::Unknown(word).into()),
+            }
+        }
+        let stdio = match master {
+            None => Stdio::Direct(direct),
+            Some(master) => Stdio::Terminal(Terminal {
+                master,
+                input,
+                input_hold,
+                output: output.ok_or(RequestError::Missing("output="))?,
+                output_hold,
+                pending_input,
+                pending_output,
+                mid_line,
+            }),
+        };
+        Ok(Self {
+            wire,
+            runtime_args: words.collect(),
+            executable: executable.ok_or(RequestError::Missing("exe="))?,
+            pid: pid.ok_or(RequestError::Missing("pid="))?,
+            kind,
+            lock: lock.ok_or(RequestError::Missing("lock="))?,
+            exit: exit.ok_or(RequestError::Missing("exit="))?,
+            control: control.ok_or(RequestError::Missing("control="))?,
+            reader,
+            stdio,
+            again,
+        })
+    }
+}
+
+/// A command line in the making, and the descriptors that must stay open for it.
+#[derive(Default)]
+struct Words<'a> {
+    words: Vec<OsString>,
+    fds: Vec<BorrowedFd<'a>>,
+}
+
+impl<'a> Words<'a> {
+    fn value(&mut self, key: &str, value: &OsStr) {
+        let mut word = OsString::from(format!("{key}="));
+        word.push(value);
+        self.words.push(word);
+    }
+
+    fn fd(&mut self, key: &str, fd: &'a OwnedFd) {
+        self.value(key, OsStr::new(&fd.as_raw_fd().to_string()));
+        self.fds.push(fd.as_fd());
+    }
+
+    fn maybe_fd(&mut self, key: &str, fd: Option<&'a OwnedFd>) {
+        if let Some(fd) = fd {
+            self.fd(key, fd);
+        }
+    }
+
+    /// A few thousand bytes at most, and rarely any: as hexadecimal digits.
+    fn bytes(&mut self, key: &str, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            self.value(key, OsStr::new(&digits));
+        }
+    }
+}
+
+fn number(word: &OsStr, value: &OsStr) -> Result<i32, RequestError> {
+    value
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| RequestError::BadValue(word.to_owned()))
+}
+
+fn descriptor(word: &OsStr, value: &OsStr) -> Result<OwnedFd, RequestError> {
+    fd::take(number(word, value)?).map_err(|_| RequestError::BadValue(word.to_owned()))
+}
+
+fn pending(word: &OsStr, value: &OsStr) -> Result<Vec<u8>, RequestError> {
+    let byte = |digits: &[u8]| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        u8::from_str_radix(digits, 16).ok()
+    };
+    let bytes: Option<Vec<u8>> = value.as_bytes().chunks(2).map(byte).collect();
+    bytes.ok_or_else(|| RequestError::BadValue(word.to_owned()))
+}

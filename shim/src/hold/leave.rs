@@ -1,0 +1,184 @@
+//! The shim's end, after the status is on record (steps 1 and 2 of docs/architecture.md's exit order):
+//! 3. the line on `exit`;
+//! 4. kill what is left of the container;
+//! 5. drain stdio, keep what nobody read;
+//! 6. `runtime delete`;
+//! 7. the directory, if the launch asked for that;
+//! 8. the lock, then `exit`.
+//!
+//! Every step is bounded in time, and none keeps the next from being taken.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use holdfast_common::layout::{self, Stream};
+use holdfast_common::state_file;
+use holdfast_common::sys::fifo;
+use holdfast_common::sys::process::{Children, reap};
+use nix::sys::signalfd::SignalFd;
+
+use super::terminal;
+use crate::handover::{Holding, Stdio, Terminal};
+use crate::runtime;
+
+/// How long a runtime may take to kill, and the killed to end.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a runtime may take to delete.
+const DELETE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Takes the steps.
+pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
+    let here = Path::new(".");
+    if holding.kind.ours {
+        // Whoever polls is woken; nobody there, nobody to wake.
+        if let Ok(Some(number)) = holdfast_common::exit_record::read_status_number(here) {
+            let _ = nix::unistd::write(&holding.exit, format!("{number}\n").as_bytes());
+        }
+    }
+    if holding.kind.shared_pids {
+        kill_rest(&holding, signals);
+    }
+    let Holding { stdio, .. } = &holding;
+    keep_unread(stdio);
+    let Holding {
+        wire,
+        runtime_args,
+        kind,
+        lock,
+        exit,
+        stdio,
+        ..
+    } = holding;
+    drop(stdio);
+    if !kind.exec {
+        let mut delete = runtime::command(&wire.runtime, here, &runtime_args, "delete");
+        if let Err(e) = runtime::run(delete.arg(&wire.id), signals, DELETE_PATIENCE) {
+            log::warn!(
+                "{} delete {}: {e}; see {}",
+                wire.runtime.display(),
+                wire.id.display(),
+                layout::RUNTIME_LOG_FILE
+            );
+        }
+    }
+    if kind.auto_remove
+        && let Ok(dir) = std::env::current_dir()
+    {
+        // The process's own directory, or with it the container's.
+        remove_dir(if kind.exec {
+            &dir
+        } else {
+            dir.parent().unwrap_or(&dir)
+        });
+    }
+    // In this order: whoever sees the hang-up finds the lock free.
+    drop(lock);
+    drop(exit);
+    ExitCode::SUCCESS
+}
+
+/// Kills the processes of a container that shares its pid namespace, and waits until they are gone: until then they may
+/// still write.
+fn kill_rest(holding: &Holding, signals: &SignalFd) {
+    let deadline = Instant::now() + KILL_PATIENCE;
+    let mut kill = runtime::command(
+        &holding.wire.runtime,
+        Path::new("."),
+        &holding.runtime_args,
+        "kill",
+    );
+    kill.arg("--all").arg(&holding.wire.id).arg("KILL");
+    if let Err(e) = runtime::run(&mut kill, signals, KILL_PATIENCE) {
+        log::warn!(
+            "{} kill --all: {e}; see {}",
+            holding.wire.runtime.display(),
+            layout::RUNTIME_LOG_FILE
+        );
+    }
+    loop {
+        match reap(-1) {
+            Children::Ended(_) => (),
+            Children::None => return,
+            Children::Living => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() || runtime::wait_for_signal(signals, Some(left)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Keeps what is in the FIFOs beside them: when the shim lets go and no reader holds on, they are emptied.
+fn keep_unread(stdio: &Stdio) {
+    match stdio {
+        Stdio::Direct(held) => {
+            keep(Stream::Stdout, held.stdout.as_ref(), &[]);
+            keep(Stream::Stderr, held.stderr.as_ref(), &[]);
+        }
+        Stdio::Terminal(held) => {
+            let rest = drain(held);
+            keep(Stream::Stdout, held.output_hold.as_ref(), &rest);
+        }
+    }
+}
+
+/// Empties the terminal into its FIFO, which is made as large as need be, so that a reader who is there gets it all.
+/// Returns what did not fit.
+fn drain(held: &Terminal) -> Vec<u8> {
+    if held.output_hold.is_some() {
+        // Refused (with too many big pipes about), what does not fit is kept in the file alone.
+        let _ = fifo::set_capacity(held.output.as_fd(), fifo::MAX_CAPACITY);
+    }
+    terminal::drain(held)
+}
+
+fn keep(stream: Stream, hold: Option<&OwnedFd>, more: &[u8]) {
+    let Some(hold) = hold else { return };
+    let unread = fifo::peek(hold.as_fd()).map(|mut bytes| {
+        bytes.extend_from_slice(more);
+        bytes
+    });
+    let file = stream.unread_file();
+    match unread {
+        Ok(bytes) if bytes.is_empty() => (),
+        Ok(bytes) => {
+            if let Err(e) = state_file::write_bytes(Path::new(&file), &bytes) {
+                log::error!(
+                    "{} bytes of {} that nobody read are lost: {e}",
+                    bytes.len(),
+                    stream.name()
+                );
+            }
+        }
+        Err(e) => log::error!(
+            "look at what nobody read of {}: {}",
+            stream.name(),
+            holdfast_common::sys::errno_text(&e)
+        ),
+    }
+}
+
+/// Removes a directory so that it vanishes at once, whoever looks.
+pub fn remove_dir(dir: &Path) {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let aside = dir.with_file_name(format!(
+        "{}{name}.{}",
+        layout::UNFINISHED,
+        std::process::id()
+    ));
+    let removed = match fs::rename(dir, &aside) {
+        Ok(()) => fs::remove_dir_all(&aside),
+        Err(e) => Err(e),
+    };
+    if let Err(e) = removed {
+        log::warn!(
+            "remove {}: {}",
+            dir.display(),
+            holdfast_common::sys::errno_text(&e)
+        );
+    }
+}

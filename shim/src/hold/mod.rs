@@ -1,0 +1,265 @@
+//! *Hold*: wait with the process until it ends. One thread, one loop, no wake-up without a cause; nothing here blocks on a
+//! peer, and nothing here knows which front door the launch came through.
+//!
+//! Turn order: signals, process, control, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
+//! peer leaves, is one event and not a spin; in exchange every descriptor is read until it has no more, or, when that is too
+//! much for one turn, again in the next.
+
+mod control;
+pub mod leave;
+mod terminal;
+mod watch;
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use holdfast_common::exit_record::ExitRecord;
+use holdfast_common::sys::process::become_subreaper;
+use holdfast_common::sys::signal;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::signalfd::SignalFd;
+
+use crate::handover::{Holding, Stdio};
+use crate::{log as shim_log, record};
+use control::{Control, Request};
+use watch::Watch;
+
+/// How long to wait before a status that could not be written is written again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What can happen to a shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// A signal: a child has ended, or somebody wants attention.
+    Signals,
+    /// The process, which is not our child, has ended or been reaped.
+    Process,
+    /// A line on the control FIFO.
+    Control,
+    /// The terminal or one of its FIFOs has data or space.
+    Terminal,
+}
+
+impl Event {
+    /// In the order in which a turn takes them.
+    const ORDER: [Event; 4] = [
+        Event::Signals,
+        Event::Process,
+        Event::Control,
+        Event::Terminal,
+    ];
+
+    fn token(self) -> Token {
+        Token(self as usize)
+    }
+}
+
+/// Holds until the process has ended and everything is in order; the exit code is the shim's, not the container's.
+pub fn run(holding: Holding) -> ExitCode {
+    // Without a log there is nobody to tell.
+    let _ = shim_log::open();
+    let held = Hold::new(holding).and_then(Hold::run);
+    held.unwrap_or_else(|e| {
+        log::error!("stopped holding: {}", holdfast_common::sys::errno_text(&e));
+        ExitCode::FAILURE
+    })
+}
+
+struct Hold {
+    holding: Holding,
+    poll: Poll,
+    signals: SignalFd,
+    watch: Watch,
+    control: Control,
+    /// How the process ended, while that is not on record yet.
+    ended: Option<ExitRecord>,
+    /// Whether the last attempt to record it failed.
+    unrecorded: bool,
+}
+
+impl Hold {
+    fn new(mut holding: Holding) -> io::Result<Self> {
+        // Blocked since launch; an adopted container's shim has to do these itself.
+        signal::block_all()?;
+        become_subreaper()?;
+        if std::mem::take(&mut holding.again)
+            && let Err(e) = record::write(&holding.executable)
+        {
+            log::warn!("{e}");
+        }
+        let signals = signal::open_signalfd()?;
+        let watch = Watch::new(holding.pid)?;
+        let control = Control::new(std::mem::take(&mut holding.reader));
+        let hold = Self {
+            poll: Poll::new()?,
+            signals,
+            watch,
+            control,
+            ended: None,
+            unrecorded: false,
+            holding,
+        };
+        hold.register()?;
+        Ok(hold)
+    }
+
+    fn register(&self) -> io::Result<()> {
+        use Interest as I;
+        self.add(self.signals.as_raw_fd(), Event::Signals, I::READABLE)?;
+        self.add(
+            self.holding.control.as_raw_fd(),
+            Event::Control,
+            I::READABLE,
+        )?;
+        if let Some(pidfd) = self.watch.pidfd() {
+            self.add(pidfd, Event::Process, I::READABLE)?;
+        }
+        if let Stdio::Terminal(terminal) = &self.holding.stdio {
+            self.add(
+                terminal.master.as_raw_fd(),
+                Event::Terminal,
+                I::READABLE | I::WRITABLE,
+            )?;
+            if let Some(input) = &terminal.input {
+                self.add_if_pollable(input.as_raw_fd(), Event::Terminal, I::READABLE)?;
+            }
+            self.add_if_pollable(terminal.output.as_raw_fd(), Event::Terminal, I::WRITABLE)?;
+        }
+        Ok(())
+    }
+
+    fn add(&self, fd: RawFd, event: Event, interest: Interest) -> io::Result<()> {
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&fd), event.token(), interest)
+    }
+
+    /// A regular file cannot be polled (`EPERM`, epoll_ctl(2)) and need not be: it is always ready.
+    fn add_if_pollable(&self, fd: RawFd, event: Event, interest: Interest) -> io::Result<()> {
+        match self.add(fd, event, interest) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            result => result,
+        }
+    }
+
+    fn run(mut self) -> io::Result<ExitCode> {
+        // The first turn looks at everything: what happened before the registration gave no edge.
+        let mut turn = Event::ORDER.to_vec();
+        let mut events = Events::with_capacity(Event::ORDER.len() * 2);
+        loop {
+            let mut again = Vec::new();
+            let mut reexec = false;
+            for event in Event::ORDER
+                .into_iter()
+                .filter(|event| turn.contains(event))
+            {
+                let more = match event {
+                    Event::Signals => self.take_signals()?,
+                    Event::Process => self.look_at_process()?,
+                    Event::Control => self.take_requests(&mut reexec)?,
+                    Event::Terminal => self.move_bytes(),
+                };
+                if more {
+                    again.push(event);
+                }
+            }
+            if self.record() {
+                return Ok(leave::leave(self.holding, &self.signals));
+            }
+            if reexec {
+                self.replace_self();
+            }
+            turn = again;
+            self.wait(&mut events, &mut turn)?;
+        }
+    }
+
+    /// Waits for the next events and adds them to the turn.
+    fn wait(&mut self, events: &mut Events, turn: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = match () {
+            () if !turn.is_empty() => Some(Duration::ZERO),
+            () if self.unrecorded => Some(RETRY),
+            () => None,
+        };
+        match self.poll.poll(events, timeout) {
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            _ => (),
+        }
+        let happened = Event::ORDER
+            .into_iter()
+            .filter(|event| events.iter().any(|e| e.token() == event.token()));
+        turn.extend(happened);
+        Ok(())
+    }
+
+    fn take_signals(&mut self) -> io::Result<bool> {
+        while let Some(signal) = self.signals.read_signal()? {
+            // A shim ends with its process and not before: whoever means the container signals the container.
+            if signal.ssi_signo != nix::libc::SIGCHLD.unsigned_abs() {
+                log::info!(
+                    "signal {} from pid {}: ignored",
+                    signal.ssi_signo,
+                    signal.ssi_pid
+                );
+            }
+        }
+        if let Some(record) = self.watch.reap() {
+            self.ended.get_or_insert(record);
+        }
+        Ok(false)
+    }
+
+    fn look_at_process(&mut self) -> io::Result<bool> {
+        if let Some(record) = self.watch.look()? {
+            self.ended.get_or_insert(record);
+        }
+        Ok(false)
+    }
+
+    fn take_requests(&mut self, reexec: &mut bool) -> io::Result<bool> {
+        let Holding { control, stdio, .. } = &mut self.holding;
+        self.control.take(control, |request| match request {
+            Request::CloseStdin => terminal::close_stdin(stdio),
+            Request::Resize(size) => terminal::resize(stdio, size),
+            Request::Reexec => *reexec = true,
+        })
+    }
+
+    fn move_bytes(&mut self) -> bool {
+        match &mut self.holding.stdio {
+            Stdio::Terminal(terminal) => terminal::pump(terminal),
+            Stdio::Direct(_) => false,
+        }
+    }
+
+    /// Puts the status on record if there is one; whether that is done.
+    fn record(&mut self) -> bool {
+        let Some(record) = &self.ended else {
+            return false;
+        };
+        match record.write(Path::new(".")) {
+            Ok(()) => true,
+            // Somebody removed the directory: there is nothing to record in.
+            Err(e) if e.is_absent() => true,
+            Err(e) => {
+                if !std::mem::replace(&mut self.unrecorded, true) {
+                    log::error!("{e}; trying again until there is space");
+                }
+                false
+            }
+        }
+    }
+
+    /// Control type 3. When it fails, everything goes on as before.
+    fn replace_self(&mut self) {
+        self.holding.reader = self.control.reader();
+        self.holding.again = true;
+        let error = self.holding.replace_self();
+        self.holding.again = false;
+        log::warn!("not replaced: {error}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Moving bytes between a terminal's master and its FIFOs; what the control messages do to stdio.
+//!
+//! A terminal that hangs up (nobody has it open any more) reads as `EIO`, and comes back when the container opens it
+//! again: it is the process's end that ends the session, not the hang-up. Nothing is read that cannot be kept: while the
+//! FIFO is full, the terminal waits, and the container with it.
+
+use std::os::fd::AsFd;
+
+use holdfast_common::sys::pty::{self, Size};
+use nix::errno::Errno;
+use nix::unistd::{read, write};
+
+use crate::handover::{Stdio, Terminal};
+
+/// Bytes moved at a time.
+const PIECE: usize = 4096;
+/// Pieces moved in one turn and direction; then signals and control have their turn.
+const PIECES_A_TURN: usize = 64;
+
+/// Control type 0. The shim's write end goes: the process sees the end when the FIFO is empty and no other writer is left.
+pub fn close_stdin(stdio: &mut Stdio) {
+    match stdio {
+        Stdio::Direct(held) => held.stdin = None,
+        Stdio::Terminal(terminal) => terminal.input_hold = None,
+    }
+}
+
+/// Control type 1; means nothing to a process without a terminal.
+pub fn resize(stdio: &Stdio, size: Size) {
+    if let Stdio::Terminal(terminal) = stdio
+        && let Err(e) = pty::set_size(terminal.master.as_fd(), size)
+    {
+        log::warn!(
+            "resize the terminal: {}",
+            holdfast_common::sys::errno_text(&e)
+        );
+    }
+}
+
+/// Moves what can be moved, for one turn; whether there may be more.
+pub fn pump(terminal: &mut Terminal) -> bool {
+    let input = pump_input(terminal);
+    let output = pump_output(terminal);
+    input || output
+}
+
+/// Container to FIFO.
+fn pump_output(terminal: &mut Terminal) -> bool {
+    let mut piece = [0; PIECE];
+    for _ in 0..PIECES_A_TURN {
+        if !flush(&terminal.output, &mut terminal.pending_output, "output") {
+            return false;
+        }
+        match read(&terminal.master, &mut piece) {
+            // EIO: nobody has the terminal open just now.
+            Ok(0) | Err(Errno::EAGAIN | Errno::EIO) => return false,
+            Ok(length) => give(
+                &terminal.output,
+                &piece[..length],
+                &mut terminal.pending_output,
+                "output",
+            ),
+            Err(Errno::EINTR) => (),
+            Err(e) => {
+                log::warn!("read the terminal: {}", e.desc());
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// FIFO to container.
+fn pump_input(terminal: &mut Terminal) -> bool {
+    let mut piece = [0; PIECE];
+    for _ in 0..PIECES_A_TURN {
+        if !flush(&terminal.master, &mut terminal.pending_input, "input") {
+            return false;
+        }
+        let Some(input) = &terminal.input else {
+            return false;
+        };
+        match read(input, &mut piece) {
+            Ok(0) => {
+                terminal.input = None;
+                end_input(terminal);
+            }
+            Ok(length) => {
+                terminal.mid_line = piece[length - 1] != b'\n';
+                give(
+                    &terminal.master,
+                    &piece[..length],
+                    &mut terminal.pending_input,
+                    "input",
+                );
+            }
+            Err(Errno::EAGAIN) => return false,
+            Err(Errno::EINTR) => (),
+            Err(e) => {
+                log::warn!("read stdin: {}", e.desc());
+                terminal.input = None;
+            }
+        }
+    }
+    true
+}
+
+/// What a person would type to end the input. In the middle of a line the first such character only ends the line.
+fn end_input(terminal: &mut Terminal) {
+    if let Ok(Some(character)) = pty::end_of_file(terminal.master.as_fd()) {
+        let times = if terminal.mid_line { 2 } else { 1 };
+        give(
+            &terminal.master,
+            &[character; 2][..times],
+            &mut terminal.pending_input,
+            "input",
+        );
+    }
+}
+
+/// At the process's end: everything that is still in the terminal, into its FIFO as far as that takes it. Returns the rest.
+pub fn drain(terminal: &Terminal) -> Vec<u8> {
+    let mut rest = Vec::new();
+    give(
+        &terminal.output,
+        &terminal.pending_output,
+        &mut rest,
+        "output",
+    );
+    let mut piece = [0; PIECE];
+    // Bounded by what a terminal can hold; an exec's background child may go on writing for ever.
+    for _ in 0..PIECES_A_TURN {
+        match read(&terminal.master, &mut piece) {
+            Ok(0) => break,
+            Ok(length) if rest.is_empty() => {
+                give(&terminal.output, &piece[..length], &mut rest, "output")
+            }
+            Ok(length) => rest.extend_from_slice(&piece[..length]),
+            Err(Errno::EINTR) => (),
+            // EIO: nobody has it open; EAGAIN: somebody has, and is silent.
+            Err(_) => break,
+        }
+    }
+    rest
+}
+
+/// Writes what is pending; whether nothing is pending any more.
+fn flush(sink: &impl AsFd, pending: &mut Vec<u8>, what: &str) -> bool {
+    if pending.is_empty() {
+        return true;
+    }
+    let bytes = std::mem::take(pending);
+    give(sink, &bytes, pending, what);
+    pending.is_empty()
+}
+
+/// Writes bytes; what is not taken becomes pending. Bytes that never can be taken are dropped, with a word in the log.
+fn give(sink: &impl AsFd, bytes: &[u8], pending: &mut Vec<u8>, what: &str) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match write(sink, rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::EAGAIN) => break,
+            Err(Errno::EINTR) => (),
+            Err(e) => {
+                log::warn!("{} bytes of {what} dropped: {}", rest.len(), e.desc());
+                return;
+            }
+        }
+    }
+    pending.extend_from_slice(rest);
+}

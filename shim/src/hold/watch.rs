@@ -1,0 +1,93 @@
+//! How the process ends: reaped when it is our child, read through a pidfd when it is not. Never invented.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::SystemTime;
+
+use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
+use holdfast_common::identity::Stat;
+use holdfast_common::sys::pidfd;
+use holdfast_common::sys::process::{Children, reap};
+
+/// The process, and how its end will be seen.
+pub struct Watch {
+    pid: i32,
+    /// For a process that is not our child (its runtime made it elsewhere, or another shim held it before).
+    pidfd: Option<OwnedFd>,
+}
+
+impl Watch {
+    /// Begins to watch.
+    pub fn new(pid: i32) -> io::Result<Self> {
+        let me = i32::try_from(std::process::id()).ok();
+        let ours = Stat::read(pid).is_ok_and(|stat| Some(stat.parent) == me);
+        let pidfd = if ours {
+            None
+        } else {
+            match pidfd::open(pid) {
+                Ok(fd) => Some(fd),
+                Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => None,
+                Err(e) => return Err(e),
+            }
+        };
+        Ok(Self { pid, pidfd })
+    }
+
+    /// What to poll, besides SIGCHLD.
+    pub fn pidfd(&self) -> Option<RawFd> {
+        self.pidfd.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// Reaps until nothing is left to reap. A subreaper's children are many; one of them may be the process.
+    pub fn reap(&self) -> Option<ExitRecord> {
+        let mut record = None;
+        loop {
+            match reap(-1) {
+                Children::Ended(reaped) if reaped.pid == self.pid => {
+                    record = ExitStatus::from_wait_word(reaped.word)
+                        .map(|status| self.record(status, Source::Reaped));
+                }
+                // A stranger that was orphaned in the container, or the runtime.
+                Children::Ended(_) => (),
+                Children::Living | Children::None => return record,
+            }
+        }
+    }
+
+    /// What is known of a process that is not our child; `None` while it runs or waits for its own parent to reap it.
+    pub fn look(&self) -> io::Result<Option<ExitRecord>> {
+        let Some(fd) = &self.pidfd else {
+            let ours = Stat::read(self.pid).is_ok();
+            let reason = "the process was gone before the shim could watch it";
+            return Ok((!ours).then(|| self.unknown(reason)));
+        };
+        if let Some(status) = pidfd::exit_word(fd.as_fd())?.and_then(ExitStatus::from_wait_word) {
+            return Ok(Some(self.record(status, Source::Pidfd)));
+        }
+        // A signal of 0 asks whether there is still something to signal: a zombie is, a reaped process is not.
+        let gone = pidfd::send_signal(fd.as_fd(), 0)
+            .is_err_and(|e| e.raw_os_error() == Some(nix::libc::ESRCH));
+        let reason =
+            "another process reaped it, and this kernel keeps no exit status (Linux < 6.15)";
+        Ok(gone.then(|| self.unknown(reason)))
+    }
+
+    fn record(&self, status: ExitStatus, source: Source) -> ExitRecord {
+        ExitRecord {
+            pid: self.pid,
+            exited_at: SystemTime::now(),
+            status,
+            oom_killed: None,
+            source,
+        }
+    }
+
+    fn unknown(&self, reason: &str) -> ExitRecord {
+        self.record(
+            ExitStatus::Unknown {
+                reason: reason.to_owned(),
+            },
+            Source::Unknown,
+        )
+    }
+}

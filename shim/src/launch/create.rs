@@ -1,0 +1,289 @@
+//! Running the runtime until it has created the process: `create`, `exec` or `restore`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio as ChildStdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use holdfast_common::layout;
+use holdfast_common::log_line::LogLine;
+use holdfast_common::process_state::ProcessState;
+use holdfast_common::request::Wire;
+use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
+use holdfast_common::sys::{fd, fifo};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signalfd::SignalFd;
+use serde::Deserialize;
+
+use super::console::ConsoleSocket;
+use super::stdio::{End, Opened};
+use super::undo::Done;
+use crate::error::Error;
+use crate::handover::{Direct, Stdio, Terminal};
+use crate::runtime;
+
+/// The most of a runtime's words that is passed on; a pipe holds that, however it is escaped.
+const MOST_WORDS: usize = 8 << 10;
+
+/// One run of the runtime.
+pub struct Create<'a> {
+    pub wire: &'a Wire,
+    pub state: &'a ProcessState,
+    /// The process directory's absolute path.
+    pub dir: &'a Path,
+    pub signals: &'a SignalFd,
+    /// None: whoever started the shim has a patience of its own.
+    pub timeout: Option<Duration>,
+}
+
+impl Create<'_> {
+    /// Runs the runtime to its end, and returns what the shim holds of the new process's stdio.
+    pub fn run(
+        &self,
+        stdio: Opened,
+        preserved: Vec<OwnedFd>,
+        done: &mut Done,
+    ) -> Result<Stdio, Error> {
+        let mut command = self.command()?;
+        match stdio {
+            Opened::Direct { process, held } => {
+                let [stdin, stdout, stderr] = process.map(child_stdio);
+                command.stdin(stdin).stdout(stdout).stderr(stderr);
+                // A runtime's own complaint must fit, or it would wait for a reader while we wait for it. Refused (with
+                // too many big pipes about), the ordinary size has to do.
+                if let Some(stderr) = &held.stderr {
+                    let _ = fifo::set_capacity(stderr.as_fd(), fifo::MAX_CAPACITY);
+                }
+                let complaint = || {
+                    held.stderr
+                        .as_ref()
+                        .and_then(|fd| fifo::peek(fd.as_fd()).ok())
+                };
+                self.execute(command, preserved, done, complaint)?;
+                if let Some(stderr) = &held.stderr {
+                    // More than that in it already: it keeps its size.
+                    let _ = fifo::set_capacity(stderr.as_fd(), ORDINARY_CAPACITY);
+                }
+                Ok(Stdio::Direct(held))
+            }
+            Opened::Terminal(ends) => {
+                let socket = ConsoleSocket::bind()?;
+                command.arg("--console-socket").arg(socket.path());
+                self.execute_aside(command, preserved, done)?;
+                Ok(Stdio::Terminal(Terminal {
+                    master: socket.receive()?,
+                    input: ends.input,
+                    input_hold: ends.input_hold,
+                    output: ends.output,
+                    output_hold: ends.output_hold,
+                    pending_input: Vec::new(),
+                    pending_output: Vec::new(),
+                    mid_line: false,
+                }))
+            }
+            Opened::Elsewhere => {
+                let socket = self
+                    .state
+                    .holdfast
+                    .as_ref()
+                    .and_then(|ours| ours.console_socket.as_ref());
+                command.arg("--console-socket").args(socket);
+                self.execute_aside(command, preserved, done)?;
+                Ok(Stdio::Direct(Direct::default()))
+            }
+        }
+    }
+
+    /// The command up to its options; the container's id comes last, in [`Create::execute`].
+    fn command(&self) -> Result<Command, Error> {
+        let (state, bundle) = (self.state, &self.wire.bundle);
+        let ours = state.holdfast.clone().unwrap_or_default();
+        let checkpoint = (!state.checkpoint.is_empty()).then(|| Path::new(&state.checkpoint));
+        let verb = match checkpoint {
+            _ if state.exec => "exec",
+            Some(_) => "restore",
+            None => "create",
+        };
+        let args: Vec<OsString> = state.runtime_args.iter().map(Into::into).collect();
+        let mut command = runtime::command(&self.wire.runtime, self.dir, &args, verb);
+        command.current_dir(bundle);
+        if state.exec {
+            command
+                .arg("-d")
+                .arg("--process")
+                .arg(self.dir.join(layout::PROCESS_FILE));
+        } else {
+            command.arg("--bundle").arg(bundle);
+            if let Some(path) = checkpoint {
+                restore_options(&mut command, path)?;
+            }
+            if state.no_pivot_root {
+                command.arg("--no-pivot");
+            }
+            if ours.no_new_keyring {
+                command.arg("--no-new-keyring");
+            }
+        }
+        if ours.preserve_fds > 0 {
+            command
+                .arg("--preserve-fds")
+                .arg(ours.preserve_fds.to_string());
+        }
+        command
+            .arg("--pid-file")
+            .arg(self.dir.join(layout::PID_FILE));
+        Ok(command)
+    }
+
+    /// As [`Create::execute`], for a runtime whose stdio does not become the process's: what it says goes into a file
+    /// in memory, which never fills.
+    fn execute_aside(
+        &self,
+        mut command: Command,
+        preserved: Vec<OwnedFd>,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let failed = |e: io::Error| Error::Io {
+            operation: "make",
+            path: "memfd".into(),
+            cause: e,
+        };
+        let aside =
+            memfd_create(c"runtime", MFdFlags::MFD_CLOEXEC).map_err(|e| failed(e.into()))?;
+        let mut aside = File::from(aside);
+        let copy = || aside.try_clone().map_err(failed);
+        command
+            .stdin(ChildStdio::null())
+            .stdout(copy()?)
+            .stderr(copy()?);
+        self.execute(command, preserved, done, || {
+            let mut words = Vec::new();
+            aside.rewind().ok()?;
+            aside.read_to_end(&mut words).ok()?;
+            Some(words)
+        })
+    }
+
+    fn execute(
+        &self,
+        mut command: Command,
+        preserved: Vec<OwnedFd>,
+        done: &mut Done,
+        complaint: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Result<(), Error> {
+        command.arg(&self.wire.id);
+        for descriptor in &preserved {
+            fd::set_cloexec(descriptor.as_fd(), false)
+                .map_err(Error::io("pass on a descriptor in", self.dir))?;
+        }
+        let mut child = command.spawn().map_err(|e| self.not_started(e))?;
+        // The command holds the process's ends: they must not outlive the process in the shim.
+        drop((command, preserved));
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let waited = |e| Error::Io {
+            operation: "wait for",
+            path: (&self.wire.runtime).into(),
+            cause: e,
+        };
+        match runtime::wait(&mut child, self.signals, deadline).map_err(waited)? {
+            Some(exit) if exit.success() => {
+                done.created = true;
+                Ok(())
+            }
+            Some(exit) => Err(Error::Runtime(
+                self.words(complaint)
+                    .unwrap_or_else(|| format!("ended with {exit}")),
+            )),
+            None => {
+                child.kill().map_err(waited)?;
+                runtime::wait(&mut child, self.signals, None).map_err(waited)?;
+                done.timed_out = true;
+                let runtime = self.wire.runtime.to_string_lossy().into_owned();
+                Err(Error::Timeout {
+                    runtime,
+                    after: self.timeout.unwrap_or_default(),
+                })
+            }
+        }
+    }
+
+    /// Why the runtime refused, in its own words: its log's last error, or else what it wrote to stderr.
+    fn words(&self, complaint: impl FnOnce() -> Option<Vec<u8>>) -> Option<String> {
+        let log = state_file::read_bytes(&self.dir.join(layout::RUNTIME_LOG_FILE), DOCUMENT_LIMIT)
+            .unwrap_or_default();
+        let words = LogLine::last_error(&log).or_else(|| {
+            let words = complaint()?;
+            Some(String::from_utf8_lossy(&words).trim().to_owned())
+                .filter(|words| !words.is_empty())
+        })?;
+        if words.len() <= MOST_WORDS {
+            return Some(words);
+        }
+        // The end says most: runtimes put the outer step first and the cause last.
+        let end = &words.as_bytes()[words.len() - MOST_WORDS..];
+        Some(format!("…{}", String::from_utf8_lossy(end)))
+    }
+
+    fn not_started(&self, cause: io::Error) -> Error {
+        let path = Path::new(&self.wire.runtime);
+        // With a directory that is not there, the system's error would seem to speak of the runtime.
+        if !self.wire.bundle.is_dir() {
+            return Error::Io {
+                operation: "enter bundle",
+                path: self.wire.bundle.clone(),
+                cause,
+            };
+        }
+        Error::Io {
+            operation: "start the oci runtime",
+            path: path.to_owned(),
+            cause,
+        }
+    }
+}
+
+/// What a FIFO holds when nobody asks for more (pipe(7)).
+const ORDINARY_CAPACITY: i32 = 64 << 10;
+
+fn child_stdio(end: End) -> ChildStdio {
+    match end {
+        End::Opened(fd) => fd.into(),
+        End::Inherited => ChildStdio::inherit(),
+    }
+}
+
+/// What a checkpoint says of how it was made (containerd 0.2: `Checkpoint`).
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Checkpoint {
+    tcp: bool,
+    unix_sockets: bool,
+    shell: bool,
+    #[serde(rename = "emptyNS")]
+    empty_ns: Vec<String>,
+}
+
+fn restore_options(command: &mut Command, path: &Path) -> Result<(), Error> {
+    let checkpoint: Checkpoint = state_file::read_json(&path.join("config.json"), DOCUMENT_LIMIT)?;
+    let now = humantime::format_rfc3339_nanos(SystemTime::now());
+    command.arg("-d").arg("--image-path").arg(path);
+    command
+        .arg("--work-path")
+        .arg(path.join("criu.work").join(format!("restore-{now}")));
+    for (option, on) in [
+        ("--shell-job", checkpoint.shell),
+        ("--tcp-established", checkpoint.tcp),
+        ("--ext-unix-sk", checkpoint.unix_sockets),
+    ] {
+        if on {
+            command.arg(option);
+        }
+    }
+    for namespace in &checkpoint.empty_ns {
+        command.args(["--empty-ns", namespace]);
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The process that the runtime has created: who it is, and what its end will ask for.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use holdfast_common::identity::Identity;
+use holdfast_common::layout;
+use holdfast_common::process_state::ProcessState;
+use holdfast_common::request::Wire;
+use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::handover::Kind;
+
+/// Reads `pid`, writes `created` and `starttime`. The process may have ended already; it has not been reaped, so it
+/// still is who it was.
+pub fn record(dir: &Path) -> Result<Identity, Error> {
+    let pid: i32 = state_file::read_value(&dir.join(layout::PID_FILE))?;
+    let identity =
+        Identity::of(pid).map_err(Error::io("read the start time of", format!("/proc/{pid}")))?;
+    let exe = format!("/proc/{pid}/exe");
+    match std::fs::metadata(&exe) {
+        Ok(exe) => {
+            let text = format!("{}:{}", exe.dev(), exe.ino());
+            state_file::write_bytes(&dir.join(layout::CREATED_FILE), text.as_bytes())?;
+        }
+        // It has ended, or (without root) may not be looked at.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            ()
+        }
+        Err(e) => return Err(Error::io("look at", exe)(e)),
+    }
+    state_file::write_bytes(
+        &dir.join(layout::START_TIME_FILE),
+        identity.start_time.to_string().as_bytes(),
+    )?;
+    Ok(identity)
+}
+
+/// What the process's end will ask for.
+pub fn kind(wire: &Wire, state: &ProcessState) -> Kind {
+    Kind {
+        exec: state.exec,
+        shared_pids: !state.exec && !has_private_pids(&wire.bundle),
+        ours: state.holdfast.is_some(),
+        auto_remove: state.holdfast.as_ref().is_some_and(|ours| ours.auto_remove),
+    }
+}
+
+/// Whether a container has a pid namespace of its own, so that the kernel kills all of it with its init
+/// (pid_namespaces(7)). A configuration that cannot be read says no: killing once more harms nobody.
+fn has_private_pids(bundle: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Config {
+        linux: Linux,
+    }
+    #[derive(Deserialize)]
+    struct Linux {
+        namespaces: Vec<Namespace>,
+    }
+    #[derive(Deserialize)]
+    struct Namespace {
+        r#type: String,
+        #[serde(default)]
+        path: String,
+    }
+    let config = state_file::read_json::<Config>(&bundle.join("config.json"), DOCUMENT_LIMIT);
+    config.is_ok_and(|config| {
+        config
+            .linux
+            .namespaces
+            .iter()
+            .any(|ns| ns.r#type == "pid" && ns.path.is_empty())
+    })
+}

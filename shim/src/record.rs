@@ -1,0 +1,22 @@
+//! shim.json: which shim this is.
+
+use std::path::Path;
+
+use holdfast_common::identity::Identity;
+use holdfast_common::shim_record::ShimRecord;
+
+use crate::error::Error;
+
+/// Writes shim.json into the working directory.
+pub fn write(executable: &Path) -> Result<(), Error> {
+    let stat = "/proc/self/stat";
+    let pid = i32::try_from(std::process::id()).unwrap_or_default();
+    let me = Identity::of(pid).map_err(Error::io("read the start time from", stat))?;
+    let record = ShimRecord {
+        pid: me.pid,
+        start_time: me.start_time,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        executable: executable.to_string_lossy().into_owned(),
+    };
+    Ok(record.write(Path::new("."))?)
+}

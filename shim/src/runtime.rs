@@ -1,0 +1,98 @@
+//! The OCI runtime's command lines, and running one without ever waiting for it longer than agreed.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus as ProcessExit, Stdio};
+use std::time::{Duration, Instant};
+
+use holdfast_common::layout;
+use holdfast_common::sys::exec::unblock_signals;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+
+/// A runtime's command up to its verb: `RUNTIME --log … --log-format json ARGS… VERB`, with no signal blocked and nothing
+/// in its environment that speaks of this process.
+pub fn command(
+    runtime: &OsStr,
+    process_dir: &Path,
+    runtime_args: &[OsString],
+    verb: &str,
+) -> Command {
+    let mut command = Command::new(runtime);
+    command
+        .arg("--log")
+        .arg(process_dir.join(layout::RUNTIME_LOG_FILE))
+        .args(["--log-format", "json"]);
+    command.args(runtime_args).arg(verb);
+    // Meant for the launcher: a runtime would pass them on into the container.
+    for variable in [
+        "NOTIFY_SOCKET",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+        "LISTEN_PID",
+    ] {
+        command.env_remove(variable);
+    }
+    unblock_signals(&mut command);
+    command
+}
+
+/// Waits for a child, and for nobody else's: other children stay to be reaped later. `None` when it had not ended by
+/// the deadline; it then still runs.
+pub fn wait(
+    child: &mut Child,
+    signals: &SignalFd,
+    deadline: Option<Instant>,
+) -> io::Result<Option<ProcessExit>> {
+    loop {
+        if let Some(exit) = child.try_wait()? {
+            return Ok(Some(exit));
+        }
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
+        }
+        wait_for_signal(signals, left)?;
+    }
+}
+
+/// Returns when a signal has arrived or the time is over, and takes every signal that is there.
+pub fn wait_for_signal(signals: &SignalFd, timeout: Option<Duration>) -> io::Result<()> {
+    let timeout = timeout.map_or(PollTimeout::NONE, |left| {
+        // Rounded up, or the last millisecond would be spent spinning.
+        let millis = left.as_millis().saturating_add(1);
+        PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+    });
+    match poll(
+        &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
+        timeout,
+    ) {
+        Ok(_) | Err(Errno::EINTR) => (),
+        Err(e) => return Err(e.into()),
+    }
+    while signals.read_signal()?.is_some() {}
+    Ok(())
+}
+
+/// Runs a runtime's command to its end, killed when that takes too long. The error says how it ended.
+pub fn run(command: &mut Command, signals: &SignalFd, timeout: Duration) -> Result<(), String> {
+    let text = |e: io::Error| holdfast_common::sys::errno_text(&e);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().map_err(text)?;
+    match wait(&mut child, signals, Some(Instant::now() + timeout)).map_err(text)? {
+        Some(exit) if exit.success() => Ok(()),
+        Some(exit) => Err(exit.to_string()),
+        None => {
+            child.kill().map_err(text)?;
+            // SIGKILL has been sent: this wait is short.
+            wait(&mut child, signals, None).map_err(text)?;
+            Err(format!("killed after {} s", timeout.as_secs()))
+        }
+    }
+}
