@@ -1,7 +1,7 @@
 //! FIFOs without rendezvous: no call here ever waits for the other side (fifo(7)).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -103,22 +103,46 @@ pub fn peek(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A pipe's read end that holds `bytes` and then ends, for handing them through `execve`.
+/// What a reader of a FIFO would meet now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// There is something to read.
+    Bytes,
+    /// There is nothing, but somebody could write.
+    Quiet,
+    /// There is nothing, and nobody could write.
+    End,
+}
+
+/// What a reader would meet, found out without reading. Unlike poll(2), it tells the end even to a descriptor that was
+/// opened after the last writer had left.
 ///
 /// # Errors
-/// The bytes do not fit ([`MAX_CAPACITY`]), or pipe(2)'s.
-pub fn filled_pipe(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    if bytes.len() > 4096 {
-        set_capacity(write.as_fd(), MAX_CAPACITY)?;
+/// tee(2)'s, pipe(2)'s.
+pub fn outlook(fd: BorrowedFd<'_>) -> io::Result<Outlook> {
+    let (_read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    // SAFETY: takes two open descriptors and integers and touches no memory of ours.
+    match unsafe {
+        libc::tee(
+            fd.as_raw_fd(),
+            write.as_raw_fd(),
+            1,
+            libc::SPLICE_F_NONBLOCK,
+        )
+    } {
+        0 => Ok(Outlook::End),
+        copied if copied > 0 => Ok(Outlook::Bytes),
+        _ => match io::Error::last_os_error() {
+            e if e.kind() == io::ErrorKind::WouldBlock => Ok(Outlook::Quiet),
+            e => Err(e),
+        },
     }
-    File::from(write).write_all(bytes)?;
-    Ok(read)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn with_fifo(name: &str, check: impl FnOnce(&Path)) {
         let path =
@@ -160,14 +184,20 @@ mod tests {
     }
 
     #[test]
-    fn a_filled_pipe_gives_back_its_bytes_and_ends() {
-        for size in [0, 1, 4096, 200_000] {
-            let bytes = vec![7; size];
-            let mut back = Vec::new();
-            File::from(filled_pipe(&bytes).unwrap())
-                .read_to_end(&mut back)
-                .unwrap();
-            assert!(back == bytes);
-        }
+    fn the_outlook_takes_nothing_and_tells_a_latecomer_of_the_end() {
+        with_fifo("outlook", |path| {
+            let early = open_read(path).unwrap();
+            assert_eq!(outlook(early.as_fd()).unwrap(), Outlook::End);
+            let mut writer = File::from(open_write(path).unwrap());
+            assert_eq!(outlook(early.as_fd()).unwrap(), Outlook::Quiet);
+            writer.write_all(b"0\n").unwrap();
+            for _ in 0..2 {
+                assert_eq!(outlook(early.as_fd()).unwrap(), Outlook::Bytes);
+            }
+            assert_eq!(peek(early.as_fd()).unwrap(), b"0\n");
+            drop((early, writer));
+            let late = open_read(path).unwrap();
+            assert_eq!(outlook(late.as_fd()).unwrap(), Outlook::End);
+        });
     }
 }
