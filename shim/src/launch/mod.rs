@@ -139,7 +139,7 @@ impl Launching {
         };
         let stdio = create.run(stdio, preserved, &mut self.done)?;
 
-        let identity = process::record(&dir)?;
+        let identity = process::record(&dir, &state)?;
         let holding = Holding {
             kind: process::kind(&self.wire, &state),
             runtime_args: state.runtime_args.iter().map(Into::into).collect(),

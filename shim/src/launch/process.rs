@@ -16,32 +16,34 @@ use crate::handover::Kind;
 
 /// Reads `pid`, writes `created` and `starttime`. The process may have ended already; it has not been reaped, so it
 /// still is who it was.
-pub fn record(dir: &Path) -> Result<Identity, Error> {
+pub fn record(dir: &Path, state: &ProcessState) -> Result<Identity, Error> {
     let pid: i32 = state_file::read_value(&dir.join(layout::PID_FILE))?;
-    let identity =
-        Identity::of(pid).map_err(Error::io("read the start time of", format!("/proc/{pid}")))?;
+    let stat = format!("/proc/{pid}/stat");
+    let identity = Identity::of(pid).map_err(Error::io("read the start time from", stat))?;
+    // An exec or a restored container does not wait for a `start`.
+    if !state.exec && state.checkpoint.is_empty() {
+        record_executable(dir, pid)?;
+    }
+    let start_time = identity.start_time.to_string();
+    state_file::write_bytes(&dir.join(layout::START_TIME_FILE), start_time.as_bytes())?;
+    Ok(identity)
+}
+
+fn record_executable(dir: &Path, pid: i32) -> Result<(), Error> {
+    use io::ErrorKind::{NotFound, PermissionDenied};
     let exe = format!("/proc/{pid}/exe");
     match std::fs::metadata(&exe) {
         Ok(exe) => {
             let text = format!("{}:{}", exe.dev(), exe.ino());
-            state_file::write_bytes(&dir.join(layout::CREATED_FILE), text.as_bytes())?;
+            Ok(state_file::write_bytes(
+                &dir.join(layout::CREATED_FILE),
+                text.as_bytes(),
+            )?)
         }
         // It has ended, or (without root) may not be looked at.
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-            ) =>
-        {
-            ()
-        }
-        Err(e) => return Err(Error::io("look at", exe)(e)),
+        Err(e) if matches!(e.kind(), NotFound | PermissionDenied) => Ok(()),
+        Err(e) => Err(Error::io("look at", exe)(e)),
     }
-    state_file::write_bytes(
-        &dir.join(layout::START_TIME_FILE),
-        identity.start_time.to_string().as_bytes(),
-    )?;
-    Ok(identity)
 }
 
 /// What the process's end will ask for.
