@@ -1,0 +1,41 @@
+//! `create` and `start`: a launch in two steps.
+
+use clap::Args;
+use holdfast::ContainerId;
+
+use super::error::Result;
+use super::globals::Globals;
+use super::launch::LaunchArgs;
+
+/// Flags of `create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    launch: LaunchArgs,
+}
+
+/// Flags of `start`.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    id: ContainerId,
+}
+
+/// Creates a container.
+///
+/// # Errors
+/// The library's.
+pub fn create(args: &CreateArgs, globals: &Globals) -> Result<u8> {
+    args.launch.create(&globals.driver()?, false)?;
+    Ok(0)
+}
+
+/// Starts a created container.
+///
+/// # Errors
+/// The library's.
+pub fn start(args: &StartArgs, globals: &Globals) -> Result<u8> {
+    globals.driver()?.load(&args.id)?.start()?;
+    Ok(0)
+}

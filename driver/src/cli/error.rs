@@ -1,0 +1,98 @@
+//! What the command can fail with beside the library's errors, and the exit code of each.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use holdfast::{ContainerId, Stream};
+use holdfast_common::sys::errno_text;
+
+/// The exit code of every failure of ours, as docker's.
+pub const FAILURE: u8 = 125;
+/// The command could not be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+const NOT_FOUND: u8 = 127;
+
+/// The command's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The library said so.
+    #[error(transparent)]
+    Library(#[from] holdfast::Error),
+    /// A system call failed.
+    #[error("{operation} {}: {}", path.display(), errno_text(source))]
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// `exec` without anything to execute.
+    #[error("exec {id}: no command; give one, or a process with --process FILE")]
+    NoCommand {
+        /// The container.
+        id: ContainerId,
+    },
+    /// `exec` with both a process file and a command.
+    #[error("exec {id}: give a command or --process FILE, not both")]
+    TwoCommands {
+        /// The container.
+        id: ContainerId,
+    },
+    /// `run -t` of a bundle without a terminal.
+    #[error("bundle {}: has no terminal; set \"terminal\": true in the process of its config.json", bundle.display())]
+    NoTerminal {
+        /// The bundle.
+        bundle: PathBuf,
+    },
+    /// `HOLDFAST_STDIO` is set to nonsense.
+    #[error("HOLDFAST_STDIO: {0}")]
+    BadPreset(super::stdio::BadPolicy),
+    /// A process without any FIFO.
+    #[error("attach {id}: none of its streams is a fifo; it was started with other stdio")]
+    NothingToAttach {
+        /// The container.
+        id: ContainerId,
+    },
+    /// Nobody takes our output any more.
+    #[error("write {}: {}; {id} runs on, `holdfast attach {id}` shows the rest", stream.name(), errno_text(source))]
+    OutputGone {
+        /// Which of our streams.
+        stream: Stream,
+        /// The container.
+        id: ContainerId,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// ps(1) failed; these are its own words.
+    #[error("ps: {0}")]
+    Ps(String),
+    /// Each of several failures has been reported already.
+    #[error("not everything could be done")]
+    Reported,
+}
+
+impl Error {
+    /// A system call's failure.
+    pub fn io(operation: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::Io {
+            operation,
+            path: path.as_ref().to_owned(),
+            source,
+        }
+    }
+
+    /// The exit code that goes with it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Library(e) if e.is_command_not_found() => NOT_FOUND,
+            Error::Library(e) if e.is_not_executable() => NOT_EXECUTABLE,
+            _ => FAILURE,
+        }
+    }
+}

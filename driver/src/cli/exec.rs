@@ -1,0 +1,259 @@
+//! `exec`: another process in a running container.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use holdfast::{Container, ContainerId, ExecOptions, Process, ProcessId, ProcessSpec};
+use holdfast_common::sys::pty;
+use serde_json::json;
+
+use super::error::{Error, Result};
+use super::globals::{Globals, absolute};
+use super::launch::write_pid_file;
+use super::logging::Reporter;
+use super::run::{let_go, status_code};
+use super::session::{DetachKeys, Options, Outcome, Session, Signals};
+use super::stdio::StdioArgs;
+
+/// Flags of `exec`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// The container, then the command and its arguments
+    #[arg(value_names = ["ID", "COMMAND"], required = true, num_args = 1.., trailing_var_arg = true)]
+    words: Vec<String>,
+    /// Take the whole OCI process from this file instead
+    #[arg(short, long, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Do not wait: leave the process to its shim
+    #[arg(short, long)]
+    detach: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Accepted: in the foreground stdin is always passed on
+    #[arg(short, long)]
+    interactive: bool,
+    /// Name for attach, wait, kill … [default: a random one]
+    #[arg(long, value_name = "NAME")]
+    exec_id: Option<ProcessId>,
+    /// With -d: the shim removes every trace when it ends (in the foreground we do)
+    #[arg(long)]
+    rm: bool,
+    /// User to run as
+    #[arg(short, long, value_name = "UID[:GID]")]
+    user: Option<User>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// Add to the environment; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Add a group; may be repeated
+    #[arg(short = 'g', long, value_name = "GID")]
+    additional_gids: Vec<u32>,
+    /// Add a capability; may be repeated
+    #[arg(short, long, value_name = "CAP")]
+    cap: Vec<String>,
+    /// Let it gain no privileges
+    #[arg(long)]
+    no_new_privs: bool,
+    /// AppArmor profile of the process
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// SELinux label of the process
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    /// Write its pid to this file
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Unix socket that receives the terminal; the streams are the caller's business then
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Pass this many descriptors, from 3 on, to the process
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    #[command(flatten)]
+    stdio: StdioArgs,
+    /// What detaches from a terminal
+    #[arg(long, value_name = "KEYS", default_value = super::session::DEFAULT_DETACH_KEYS)]
+    detach_keys: DetachKeys,
+}
+
+/// `UID[:GID]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    uid: u32,
+    gid: Option<u32>,
+}
+
+impl FromStr for User {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let number = |word: &str| word.parse().map_err(|_| "use numbers: UID or UID:GID");
+        Ok(match text.split_once(':') {
+            Some((uid, gid)) => Self {
+                uid: number(uid)?,
+                gid: Some(number(gid)?),
+            },
+            None => Self {
+                uid: number(text)?,
+                gid: None,
+            },
+        })
+    }
+}
+
+/// Runs a process in a container.
+///
+/// # Errors
+/// The library's; our streams cannot be used.
+pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8> {
+    let (id, command) = args
+        .words
+        .split_first()
+        .map_or(("", &[][..]), |(id, rest)| (id.as_str(), rest));
+    let id = ContainerId::new(id).map_err(holdfast::Error::from)?;
+    let container = globals.driver()?.load(&id)?;
+    let spec = args.spec(&container, command)?;
+    let name = match &args.exec_id {
+        Some(name) => name.clone(),
+        None => random_name()?,
+    };
+    let options = ExecOptions {
+        stdio: args.stdio.policies()?,
+        preserve_fds: args.preserve_fds,
+        console_socket: args.console_socket.as_deref().map(absolute).transpose()?,
+        auto_remove: args.rm && args.detach,
+    };
+    if args.detach {
+        let process = container.exec(&name, &spec, &options)?;
+        args.write_pid(&process)?;
+        return Ok(0);
+    }
+    let signals = Signals::catch_all().map_err(|e| Error::io("catch", "signals", e))?;
+    let process = container.exec(&name, &spec, &options)?;
+    args.write_pid(&process)?;
+    let options = Options {
+        stdin: true,
+        proxy: true,
+        keys: args.detach_keys.clone(),
+    };
+    let ended = match Session::open(&process, signals, &options)?.run()? {
+        Outcome::Exited(record) => record,
+        other => return let_go(other, &process),
+    };
+    let status = match ended {
+        Some(record) => record.status,
+        None => process.wait(None)?.status,
+    };
+    match process.wait_gone(None).and_then(|()| process.delete()) {
+        // With the whole container, maybe.
+        Ok(())
+        | Err(holdfast::Error::NotFound { .. } | holdfast::Error::ProcessNotFound { .. }) => {}
+        Err(e) => reporter.warning(&format!("remove process {name} of container {id}: {e}")),
+    }
+    Ok(status_code(&status, reporter))
+}
+
+impl ExecArgs {
+    fn spec(&self, container: &Container, command: &[String]) -> Result<ProcessSpec> {
+        let id = || container.id().clone();
+        let spec = match (&self.process, command) {
+            (None, []) => return Err(Error::NoCommand { id: id() }),
+            (Some(_), [_, ..]) => return Err(Error::TwoCommands { id: id() }),
+            (Some(file), []) => {
+                // As with runc, the file is the whole process; only a terminal may be asked for on top.
+                let spec = ProcessSpec::read(file)?;
+                if self.tty { spec.terminal(true) } else { spec }
+            }
+            (None, command) => self.derived(container.exec_spec()?.args(command)),
+        };
+        Ok(self.with_window(spec))
+    }
+
+    fn derived(&self, spec: ProcessSpec) -> ProcessSpec {
+        let mut spec = spec
+            .terminal(self.tty)
+            .env(&self.env)
+            .additional_gids(self.additional_gids.iter().copied())
+            .capabilities(&self.cap);
+        if let Some(cwd) = &self.cwd {
+            spec = spec.cwd(cwd);
+        }
+        if let Some(user) = self.user {
+            spec = spec.user(user.uid, user.gid);
+        }
+        if self.no_new_privs {
+            spec = spec.set("noNewPrivileges", true.into());
+        }
+        if let Some(profile) = &self.apparmor {
+            spec = spec.set("apparmorProfile", profile.as_str().into());
+        }
+        if let Some(label) = &self.process_label {
+            spec = spec.set("selinuxLabel", label.as_str().into());
+        }
+        spec
+    }
+
+    /// A program that asks for its size at once, before our first resize, gets the right one from runtimes that know
+    /// `consoleSize`.
+    fn with_window(&self, spec: ProcessSpec) -> ProcessSpec {
+        match pty::size(io::stdin().as_fd()) {
+            Ok(size)
+                if spec.has_terminal() && !self.detach && size.columns > 0 && size.rows > 0 =>
+            {
+                spec.set(
+                    "consoleSize",
+                    json!({"height": size.rows, "width": size.columns}),
+                )
+            }
+            _ => spec,
+        }
+    }
+
+    /// A process without the pid file that was asked for is one that nobody will find: end it.
+    fn write_pid(&self, process: &Process) -> Result<()> {
+        let Some(path) = &self.pid_file else {
+            return Ok(());
+        };
+        write_pid_file(path, process).inspect_err(|_| {
+            if let Err(e) = process.signal(nix::libc::SIGKILL) {
+                log::warn!("kill process {} after its failure: {e}", process.id());
+            }
+        })
+    }
+}
+
+/// 64 random bits: no two of one container's will ever meet.
+fn random_name() -> Result<ProcessId> {
+    let name = format!(
+        "exec-{:016x}",
+        RandomState::new().hash_one(std::process::id())
+    );
+    Ok(ProcessId::new(name).map_err(holdfast::Error::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_numbers() {
+        assert_eq!("7".parse(), Ok(User { uid: 7, gid: None }));
+        assert_eq!(
+            "7:8".parse(),
+            Ok(User {
+                uid: 7,
+                gid: Some(8)
+            })
+        );
+        for text in ["", ":", "7:", ":8", "root", "7:8:9", "-1", "4294967296"] {
+            assert!(text.parse::<User>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What `create` and `run` share: their flags, and the pid file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use holdfast::{Container, ContainerId, CreateOptions, Driver, Process, ProcessSpec};
+
+use super::error::{Error, Result};
+use super::globals::absolute;
+use super::stdio::StdioArgs;
+
+/// Flags of `create` and `run`.
+#[derive(Debug, Args)]
+pub struct LaunchArgs {
+    /// Name of the new container
+    #[arg(value_name = "ID")]
+    id: ContainerId,
+    /// Directory with config.json and the root file system
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    /// Write the pid of the container's process to this file
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Unix socket that receives the terminal; the streams are the caller's business then
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Pass this many descriptors, from 3 on, to the container
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Do not use pivot_root (for a root file system on a ramdisk)
+    #[arg(long)]
+    no_pivot: bool,
+    /// Do not make a session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    #[command(flatten)]
+    stdio: StdioArgs,
+    /// Words of your own to keep with the container; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+}
+
+impl LaunchArgs {
+    /// The bundle must have a terminal: the runtime reads config.json itself, no flag of ours changes it.
+    ///
+    /// # Errors
+    /// It has none, or cannot be read.
+    pub fn require_terminal(&self) -> Result<()> {
+        let bundle = absolute(&self.bundle)?;
+        if ProcessSpec::of_bundle(&bundle)?.has_terminal() {
+            Ok(())
+        } else {
+            Err(Error::NoTerminal { bundle })
+        }
+    }
+
+    /// Creates the container and writes its pid file.
+    ///
+    /// # Errors
+    /// The library's; the pid file cannot be written. Nothing is left behind then.
+    pub fn create(&self, driver: &Driver, auto_remove: bool) -> Result<Container> {
+        let options = CreateOptions {
+            stdio: self.stdio.policies()?,
+            labels: self.labels.clone(),
+            no_pivot_root: self.no_pivot,
+            no_new_keyring: self.no_new_keyring,
+            preserve_fds: self.preserve_fds,
+            console_socket: self.console_socket.as_deref().map(absolute).transpose()?,
+            auto_remove,
+            checkpoint: None,
+        };
+        let container = driver.create(&self.id, &absolute(&self.bundle)?, &options)?;
+        undo_unless(&container, || {
+            self.pid_file
+                .as_deref()
+                .map_or(Ok(()), |path| write_pid_file(path, &container.init()?))
+        })?;
+        Ok(container)
+    }
+}
+
+/// Does one more step of a launch; a container that fails it is removed.
+///
+/// # Errors
+/// The step's.
+pub fn undo_unless<T>(container: &Container, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    step().inspect_err(|_| {
+        if let Err(e) = container.delete(true) {
+            log::warn!("remove container {} after its failure: {e}", container.id());
+        }
+    })
+}
+
+/// Writes a process's pid, as runc does: decimal, no line end, complete or not there.
+///
+/// # Errors
+/// The system's.
+pub fn write_pid_file(path: &Path, process: &Process) -> Result<()> {
+    let failed = |e: io::Error| Error::io("write pid file", path, e);
+    let name = path
+        .file_name()
+        .ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+    let mut unfinished = std::ffi::OsString::from(".");
+    unfinished.push(name);
+    let unfinished = path.with_file_name(unfinished);
+    let pid = process.identity()?.map_or(0, |identity| identity.pid);
+    std::fs::write(&unfinished, pid.to_string())
+        .and_then(|()| std::fs::rename(&unfinished, path))
+        .map_err(|e| {
+            let _ = std::fs::remove_file(&unfinished);
+            failed(e)
+        })
+}

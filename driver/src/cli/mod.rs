@@ -1,0 +1,232 @@
+//! The command: flags in, verbs out, one line for every failure. It uses nothing of the library but its public
+//! interface; what a verb does stands in the verb's own file.
+
+mod attach;
+mod control;
+mod create;
+mod error;
+mod exec;
+mod globals;
+mod launch;
+mod list;
+mod logging;
+mod output;
+mod ps;
+mod run;
+mod session;
+mod signal_name;
+mod stdio;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Parser, Subcommand};
+
+use error::{Error, FAILURE, Result};
+use globals::Globals;
+use logging::Reporter;
+
+/// Keeps containers running, talking and accounted for, whoever started them
+#[derive(Debug, Parser)]
+#[command(
+    name = "holdfast",
+    version,
+    disable_version_flag = true,
+    disable_help_subcommand = false,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = EXAMPLES
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    globals: Globals,
+    /// Print version
+    #[arg(short, long, action = ArgAction::Version)]
+    version: (),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  holdfast run -b BUNDLE web          run a container in the foreground; its exit code is ours
+  holdfast run -d -b BUNDLE web       leave it to its shim
+  holdfast attach web                 come back to it (leave a terminal with Ctrl-P Ctrl-Q)
+  holdfast exec -t web sh             a shell beside it
+  holdfast wait web                   its exit status, during or after
+  holdfast delete -f web              end it and forget it
+
+Exit codes: the container's own (128 + signal), 125 for a failure of holdfast,
+126 when the command cannot be executed, 127 when it is not found.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Create and start a container
+    #[command(after_help = "\
+Examples:
+  holdfast run -b BUNDLE web              foreground; removed at its end, unless --keep
+  holdfast run -d --stdio file:log web    background, output appended to a file")]
+    Run(run::RunArgs),
+    /// Create a container; its process waits for `start`
+    Create(create::CreateArgs),
+    /// Start a created container
+    Start(create::StartArgs),
+    /// Run another process in a container
+    #[command(
+        override_usage = "holdfast exec [OPTIONS] <ID> <COMMAND> [ARGS]...\n       holdfast exec [OPTIONS] --process <FILE> <ID>",
+        after_help = "\
+Examples:
+  holdfast exec web ps                        in the foreground; its exit code is ours
+  holdfast exec -t web sh                     with a terminal
+  holdfast exec -d --exec-id job web make     in the background; see `holdfast wait web job`"
+    )]
+    Exec(exec::ExecArgs),
+    /// Attach to a running process
+    #[command(after_help = "\
+Examples:
+  holdfast attach web                 input, output and, without a terminal, signals
+  holdfast attach --no-stdin web      output only
+  holdfast attach web job             an exec named job
+
+The end of our input closes the process's stdin. With a terminal, detach with Ctrl-P Ctrl-Q.")]
+    Attach(attach::AttachArgs),
+    /// Wait for processes to end and print their exit status
+    Wait(control::WaitArgs),
+    /// Send a signal to a container
+    #[command(after_help = "\
+Examples:
+  holdfast kill web               TERM to its own process
+  holdfast kill -a web KILL       to every process in it")]
+    Kill(control::KillArgs),
+    /// Remove containers
+    Delete(control::DeleteArgs),
+    /// List containers
+    List(list::ListArgs),
+    /// List the processes in a container
+    #[command(override_usage = "holdfast ps [OPTIONS] <ID> [PS OPTIONS]...")]
+    Ps(ps::PsArgs),
+    /// Print the OCI state of a container
+    State(list::StateArgs),
+    /// Set the size of a process's terminal
+    Resize(control::ResizeArgs),
+    /// Let a process see the end of its stdin, after what was written to it
+    CloseStdin(control::CloseStdinArgs),
+}
+
+/// Does what the command line asks for.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return explain(&e),
+    };
+    let globals = &cli.globals;
+    let reporter = match Reporter::open(globals.log.as_deref(), globals.log_format, globals.debug) {
+        Ok(reporter) => reporter,
+        Err(e) => {
+            Reporter::BARE.failure(&e.to_string());
+            return ExitCode::from(e.exit_code());
+        }
+    };
+    match dispatch(&cli.verb, globals, reporter) {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            if !matches!(e, Error::Reported) {
+                reporter.failure(&e.to_string());
+            }
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
+    match verb {
+        Verb::Run(args) => run::run(args, globals, reporter),
+        Verb::Create(args) => create::create(args, globals),
+        Verb::Start(args) => create::start(args, globals),
+        Verb::Exec(args) => exec::exec(args, globals, reporter),
+        Verb::Attach(args) => attach::attach(args, globals, reporter),
+        Verb::Wait(args) => control::wait(args, globals, reporter),
+        Verb::Kill(args) => control::kill(args, globals),
+        Verb::Delete(args) => control::delete(args, globals, reporter),
+        Verb::List(args) => list::list(args, globals, reporter),
+        Verb::Ps(args) => ps::ps(args, globals),
+        Verb::State(args) => list::state(args, globals),
+        Verb::Resize(args) => control::resize(args, globals),
+        Verb::CloseStdin(args) => control::close_stdin(args, globals),
+    }
+}
+
+/// Help and version are answers; anything else is one line and our exit code.
+fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return match output::print(&error.render().to_string()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => ExitCode::from(e.exit_code()),
+        };
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        Reporter::BARE.failure("no command; see --help");
+        return ExitCode::from(FAILURE);
+    }
+    Reporter::BARE.failure(&one_line(&error.render().to_string()));
+    ExitCode::from(FAILURE)
+}
+
+/// What clap says before its usage, as one line; its tips in brackets.
+fn one_line(message: &str) -> String {
+    let mut text = String::new();
+    for line in message.lines().map(str::trim) {
+        if line.starts_with("Usage:") || line.starts_with("For more") {
+            break;
+        }
+        match (line.strip_prefix("tip: "), text.is_empty()) {
+            _ if line.is_empty() => {}
+            (Some(tip), _) => text.push_str(&format!(" ({tip})")),
+            (None, true) => text.push_str(line.strip_prefix("error: ").unwrap_or(line)),
+            (None, false) => text.push_str(&format!(" {line}")),
+        }
+    }
+    text.push_str("; see --help");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistake_is_explained_in_one_line() {
+        for words in [
+            &["holdfast", "run"][..],
+            &["holdfast", "run", "--nope", "x"],
+            &["holdfast", "run", "a/b"],
+            &["holdfast", "frobnicate"],
+            &["holdfast", "kill", "x", "NOPE"],
+            &["holdfast", "exec"],
+            &["holdfast", "list", "-f", "xml"],
+            &["holdfast", "state", "a", "b"],
+        ] {
+            let error = Cli::try_parse_from(words).unwrap_err();
+            let line = one_line(&error.render().to_string());
+            assert!(
+                line.len() > 15 && !line.contains('\n') && !line.contains("error:"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_follows_the_command_of_an_exec_is_its_own() {
+        let cli = Cli::try_parse_from(["holdfast", "exec", "-t", "web", "ls", "-d", "--root", "x"]);
+        let Verb::Exec(args) = cli.unwrap().verb else {
+            panic!("not exec");
+        };
+        assert!(format!("{args:?}").contains(r#"words: ["web", "ls", "-d", "--root", "x"]"#));
+    }
+}

@@ -1,0 +1,130 @@
+//! `run`: create, attach, start, copy, collect, remove.
+
+use clap::Args;
+use holdfast::{Container, ExitStatus, Process};
+
+use super::error::{Error, Result};
+use super::globals::Globals;
+use super::launch::{LaunchArgs, undo_unless};
+use super::logging::Reporter;
+use super::session::{DetachKeys, Options, Outcome, Session, Signals};
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    launch: LaunchArgs,
+    /// Do not wait: leave the container to its shim
+    #[arg(short, long)]
+    detach: bool,
+    /// Insist on a terminal; the bundle's config.json decides whether there is one
+    #[arg(short, long)]
+    tty: bool,
+    /// Accepted: in the foreground stdin is always passed on
+    #[arg(short, long)]
+    interactive: bool,
+    /// With -d: the shim removes the container when it ends (in the foreground we do, unless --keep)
+    #[arg(long, conflicts_with = "keep")]
+    rm: bool,
+    /// Do not remove the container when it ends
+    #[arg(long)]
+    keep: bool,
+    /// Accepted: the shim is the subreaper
+    #[arg(long)]
+    no_subreaper: bool,
+    /// What detaches from a terminal
+    #[arg(long, value_name = "KEYS", default_value = super::session::DEFAULT_DETACH_KEYS)]
+    detach_keys: DetachKeys,
+}
+
+/// Runs a container.
+///
+/// # Errors
+/// The library's; our streams cannot be used.
+pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> {
+    let driver = globals.driver()?;
+    if args.tty {
+        args.launch.require_terminal()?;
+    }
+    if args.detach {
+        let container = args.launch.create(&driver, args.rm)?;
+        undo_unless(&container, || Ok(container.start()?))?;
+        return Ok(0);
+    }
+    // From here on a signal does not end us between the steps; it is acted on before the start, or passed on.
+    let signals = Signals::catch_all().map_err(|e| Error::io("catch", "signals", e))?;
+    let container = args.launch.create(&driver, false)?;
+    let process = undo_unless(&container, || Ok(container.init()?))?;
+    let options = Options {
+        stdin: true,
+        proxy: true,
+        keys: args.detach_keys.clone(),
+    };
+    let ready = undo_unless(&container, || {
+        let mut session = Session::open(&process, signals, &options)?;
+        if let Some(signal) = session.interrupted() {
+            return Ok(Err(signal));
+        }
+        container.start()?;
+        Ok(Ok(session))
+    })?;
+    let session = match ready {
+        Ok(session) => session,
+        Err(signal) => {
+            container.delete(true)?;
+            return Ok(signal_code(signal));
+        }
+    };
+    let ended = match session.run()? {
+        Outcome::Exited(record) => record,
+        other => return let_go(other, &process),
+    };
+    let status = match ended {
+        Some(record) => record.status,
+        None => process.wait(None)?.status,
+    };
+    if !args.keep
+        && let Err(e) = remove(&container, &process)
+    {
+        // The status is worth more than a tidy state directory.
+        reporter.warning(&format!("remove container {}: {e}", container.id()));
+    }
+    Ok(status_code(&status, reporter))
+}
+
+fn remove(container: &Container, process: &Process) -> Result<()> {
+    process.wait_gone(None)?;
+    match container.delete(false) {
+        // Somebody was faster.
+        Ok(()) | Err(holdfast::Error::NotFound { .. }) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The exit code that says how a process ended.
+pub fn status_code(status: &ExitStatus, reporter: Reporter) -> u8 {
+    if let ExitStatus::Unknown { reason } = status {
+        reporter.warning(&format!("exit status unknown: {reason}"));
+    }
+    status.number()
+}
+
+/// What becomes of us when a session ended before its process.
+///
+/// # Errors
+/// Our output is gone.
+pub fn let_go(outcome: Outcome, process: &Process) -> Result<u8> {
+    match outcome {
+        Outcome::Exited(_) | Outcome::Detached => Ok(0),
+        Outcome::Signalled(signal) => Ok(signal_code(signal)),
+        Outcome::OutputGone(stream, source) => Err(Error::OutputGone {
+            stream,
+            id: process.container_id().clone(),
+            source,
+        }),
+    }
+}
+
+fn signal_code(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}

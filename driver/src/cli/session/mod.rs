@@ -1,0 +1,359 @@
+//! A session: our standard streams and signals tied to a process, until it ends or we let go of it. One thread, one
+//! poll(2), no timer; `run`, `exec` and `attach` share it.
+//!
+//! A session is over
+//! 1. when both streams are at their end and the exit status is on record; or
+//! 2. when the shim is gone and what it left in the streams has been passed on, whoever else may still hold them
+//!    (background children of an exec); or
+//! 3. when we let go: detach keys, a signal that ends us, output that nobody takes any more.
+//!
+//! If the shim dies without recording anything the session goes on, on the process's pidfd: the streams work without it.
+
+mod keys;
+mod pump;
+mod raw_mode;
+mod signals;
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use holdfast::{ExitRecord, Process, Stream};
+use holdfast_common::sys::pty;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use keys::Watch;
+pub use keys::{DEFAULT as DEFAULT_DETACH_KEYS, DetachKeys};
+use pump::{End, Pump, Turn, Wants};
+use raw_mode::RawMode;
+pub use signals::{ENDING, Signals};
+
+use super::error::{Error, Result};
+
+/// What a session does beside copying output.
+#[derive(Debug)]
+pub struct Options {
+    /// Pass our standard input on.
+    pub stdin: bool,
+    /// Pass signals on to the process, rather than end by them.
+    pub proxy: bool,
+    /// What lets go, when our standard input and the process have a terminal.
+    pub keys: DetachKeys,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The process has ended; `None` when how is not on record.
+    Exited(Option<ExitRecord>),
+    /// The detach keys were typed.
+    Detached,
+    /// This signal ends us.
+    Signalled(i32),
+    /// Nobody takes this stream from us any more.
+    OutputGone(Stream, io::Error),
+}
+
+/// What can happen.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Signal,
+    Exit,
+    Stdout,
+    Stderr,
+    Stdin,
+}
+
+/// How far the end of the process has come.
+#[derive(Debug)]
+enum Progress {
+    /// It runs.
+    Runs,
+    /// It runs, and its shim is gone: this is its pidfd.
+    Orphaned(OwnedFd),
+    /// Its status is on record, its shim is at work.
+    Recorded,
+    /// Nobody is left who would write to its streams for it.
+    Gone,
+}
+
+/// A session that is open.
+#[derive(Debug)]
+pub struct Session<'a> {
+    process: &'a Process,
+    signals: Signals,
+    proxy: bool,
+    progress: Progress,
+    /// Kept from the moment it is there: a container that removes itself takes its files along.
+    record: Option<ExitRecord>,
+    stdin: Pump,
+    stdout: Pump,
+    stderr: Pump,
+    // Last: whatever else a drop may do, it happens on a terminal that is still raw.
+    raw_mode: Option<RawMode>,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the process's streams, makes our terminal raw if both have one, and gives the process our window's size.
+    ///
+    /// # Errors
+    /// Somebody else reads the streams; our terminal cannot be made raw.
+    pub fn open(process: &'a Process, signals: Signals, options: &Options) -> Result<Self> {
+        let streams = process.stdio()?;
+        let raw = process.terminal() && options.stdin && io::stdin().is_terminal();
+        let stdin = match streams.stdin {
+            Some(fifo) if options.stdin => {
+                let own = own_end(
+                    Stream::Stdin,
+                    io::stdin().as_fd(),
+                    OpenOptions::new().read(true),
+                )?;
+                let watch = raw.then(|| Watch::new(&options.keys));
+                Pump::new(own, End::Ready(fifo.into()), watch)
+            }
+            _ => Pump::none(),
+        };
+        let output = |reader, stream, fd: BorrowedFd<'_>| -> Result<Pump> {
+            let Some(reader) = reader else {
+                return Ok(Pump::none());
+            };
+            let own = own_end(stream, fd, OpenOptions::new().write(true))?;
+            Ok(Pump::new(End::Container(reader), own, None))
+        };
+        let stdout = output(streams.stdout, Stream::Stdout, io::stdout().as_fd())?;
+        let stderr = output(streams.stderr, Stream::Stderr, io::stderr().as_fd())?;
+        let raw_mode = raw
+            .then(|| RawMode::enter(io::stdin()))
+            .transpose()
+            .map_err(|e| Error::io("make terminal raw", "stdin", e))?;
+        let mut session = Self {
+            process,
+            signals,
+            proxy: options.proxy,
+            progress: Progress::Runs,
+            record: None,
+            stdin,
+            stdout,
+            stderr,
+            raw_mode,
+        };
+        session.follow_window();
+        session.look_at_exit()?;
+        Ok(session)
+    }
+
+    /// Whether there is anything to copy.
+    pub fn has_streams(&self) -> bool {
+        ![&self.stdin, &self.stdout, &self.stderr]
+            .into_iter()
+            .all(Pump::is_done)
+    }
+
+    /// Whether a signal that ends a program has come already.
+    pub fn interrupted(&mut self) -> Option<i32> {
+        self.signals
+            .take()
+            .into_iter()
+            .find(|signal| ENDING.contains(signal))
+    }
+
+    /// Copies until the session is over.
+    ///
+    /// # Errors
+    /// poll(2)'s, or the exit record cannot be understood.
+    pub fn run(mut self) -> Result<Outcome> {
+        while !self.is_over() {
+            for event in self.wait()? {
+                let outcome = match event {
+                    Event::Signal => self.on_signals(),
+                    Event::Exit => self.on_exit()?,
+                    Event::Stdout => self.on_output(Stream::Stdout),
+                    Event::Stderr => self.on_output(Stream::Stderr),
+                    Event::Stdin => self.on_input(),
+                };
+                if let Some(outcome) = outcome {
+                    return Ok(outcome);
+                }
+            }
+        }
+        Ok(Outcome::Exited(self.record))
+    }
+
+    fn is_over(&self) -> bool {
+        let ended = matches!(self.progress, Progress::Recorded | Progress::Gone);
+        ended && self.stdout.is_done() && self.stderr.is_done()
+    }
+
+    /// What has happened, in turn order: signals, exit, streams.
+    fn wait(&self) -> Result<Vec<Event>> {
+        let mut polled = vec![(Event::Signal, self.signals.as_fd(), PollFlags::POLLIN)];
+        match &self.progress {
+            Progress::Runs => polled.push((Event::Exit, self.process.as_fd(), PollFlags::POLLIN)),
+            Progress::Orphaned(pidfd) => {
+                polled.push((Event::Exit, pidfd.as_fd(), PollFlags::POLLIN))
+            }
+            // Still readable; only the hang-up, which is always reported, is news.
+            Progress::Recorded => {
+                polled.push((Event::Exit, self.process.as_fd(), PollFlags::empty()))
+            }
+            Progress::Gone => {}
+        }
+        let mut at_once = Vec::new();
+        for (event, pump) in [
+            (Event::Stdout, &self.stdout),
+            (Event::Stderr, &self.stderr),
+            (Event::Stdin, &self.stdin),
+        ] {
+            match pump.wants() {
+                Wants::Source(fd) => polled.push((event, fd, PollFlags::POLLIN)),
+                Wants::Sink(fd) => polled.push((event, fd, PollFlags::POLLOUT)),
+                Wants::Turn => at_once.push(event),
+                Wants::Nothing => {}
+            }
+        }
+        let mut fds: Vec<PollFd<'_>> = polled
+            .iter()
+            .map(|&(_, fd, flags)| PollFd::new(fd, flags))
+            .collect();
+        let timeout = if at_once.is_empty() {
+            PollTimeout::NONE
+        } else {
+            PollTimeout::ZERO
+        };
+        match poll(&mut fds, timeout) {
+            // A signal: the next poll finds it in its pipe.
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(Error::io("poll", "the streams", e.into())),
+        }
+        let happened = polled
+            .iter()
+            .zip(&fds)
+            .filter(|(_, fd)| fd.any() == Some(true))
+            .map(|(&(event, ..), _)| event);
+        Ok(happened.chain(at_once).collect())
+    }
+
+    fn on_signals(&mut self) -> Option<Outcome> {
+        for signal in self.signals.take() {
+            match signal {
+                libc::SIGWINCH => {
+                    self.follow_window();
+                    continue;
+                }
+                libc::SIGCONT => self.resume(),
+                _ => {}
+            }
+            if self.proxy {
+                if let Err(e) = self.process.signal(signal) {
+                    log::debug!("pass signal {signal} on: {e}");
+                }
+            } else if ENDING.contains(&signal) {
+                return Some(Outcome::Signalled(signal));
+            }
+        }
+        None
+    }
+
+    /// Back from a stop: the shell may have set our terminal's modes, and its window may have another size.
+    fn resume(&mut self) {
+        if let Some(raw_mode) = &self.raw_mode
+            && let Err(e) = raw_mode.again()
+        {
+            log::debug!("make terminal raw again: {e}");
+        }
+        self.follow_window();
+    }
+
+    fn on_exit(&mut self) -> Result<Option<Outcome>> {
+        if let Progress::Orphaned(_) = self.progress {
+            self.gone();
+        } else {
+            self.look_at_exit()?;
+        }
+        Ok(None)
+    }
+
+    /// In the order in which a shim writes: the record, then its own end.
+    fn look_at_exit(&mut self) -> Result<()> {
+        let lives = self.process.shim_lives()?;
+        if self.record.is_none() {
+            self.record = self.process.exit_record()?;
+        }
+        match (self.record.is_some(), lives) {
+            (false, true) => {}
+            (true, true) => self.progress = Progress::Recorded,
+            (true, false) => self.gone(),
+            (false, false) => {
+                let pidfd = match self.process.identity()? {
+                    Some(identity) => identity
+                        .open()
+                        .map_err(|e| Error::io("open pidfd of", self.process.dir(), e))?,
+                    None => None,
+                };
+                match pidfd {
+                    Some(pidfd) => self.progress = Progress::Orphaned(pidfd),
+                    None => self.gone(),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self) {
+        self.progress = Progress::Gone;
+        self.stdout.finish();
+        self.stderr.finish();
+    }
+
+    fn on_output(&mut self, stream: Stream) -> Option<Outcome> {
+        let pump = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+            Stream::Stdin => return None,
+        };
+        match pump.turn() {
+            Turn::Open | Turn::Done | Turn::Detach => None,
+            Turn::Broken(e) => Some(Outcome::OutputGone(stream, e)),
+        }
+    }
+
+    fn on_input(&mut self) -> Option<Outcome> {
+        match self.stdin.turn() {
+            Turn::Open => None,
+            Turn::Detach => Some(Outcome::Detached),
+            // The process has closed its stdin; it does not want what we have.
+            Turn::Broken(e) => {
+                log::debug!("write to stdin of the container: {e}");
+                None
+            }
+            Turn::Done => {
+                // A terminal that hung up reads like an end of file, but nobody asked for one.
+                let hung_up = self.raw_mode.as_ref().is_some_and(RawMode::is_hung_up);
+                if !hung_up && let Err(e) = self.process.close_stdin() {
+                    log::debug!("close stdin of the container: {e}");
+                }
+                None
+            }
+        }
+    }
+
+    fn follow_window(&self) {
+        if !self.process.terminal() {
+            return;
+        }
+        let size = pty::size(io::stdin().as_fd()).or_else(|_| pty::size(io::stdout().as_fd()));
+        // Without a terminal of ours, the process's keeps its size. A size of 0 is one that nobody knows.
+        if let Ok(size) = size
+            && size.columns > 0
+            && size.rows > 0
+            && let Err(e) = self.process.resize(size.columns, size.rows)
+        {
+            log::debug!("resize terminal: {e}");
+        }
+    }
+}
+
+fn own_end(stream: Stream, fd: BorrowedFd<'_>, options: &mut OpenOptions) -> Result<End> {
+    End::own(fd, options).map_err(|e| Error::io("open", stream.name(), e))
+}

@@ -1,0 +1,308 @@
+//! One direction of a session: bytes from a descriptor to a descriptor, one buffer between them. It never blocks and
+//! never reads what it cannot pass on, so a slow reader of ours slows the container, and nothing is lost or kept.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+
+use holdfast::Reader;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+use super::keys::Watch;
+
+const BUFFER: usize = 64 * 1024;
+
+/// What a pipe holds at most without privileges (/proc/sys/fs/pipe-max-size).
+const MAX_CAPACITY: usize = 1 << 20;
+
+/// As much as a pipe takes without blocking once poll(2) calls it writable: one page.
+const CAUTIOUS: usize = 4096;
+
+/// Rounds before the other directions get their turn.
+const ROUNDS: usize = 16;
+
+/// One end of a direction.
+#[derive(Debug)]
+pub enum End {
+    /// Can be used at any time: non-blocking, or a regular file.
+    Ready(File),
+    /// May block: used in small pieces, one each time poll(2) allows it.
+    Cautious(File),
+    /// A container's stream.
+    Container(Reader),
+}
+
+impl End {
+    /// One of our own standard streams. O_NONBLOCK would be set for everybody who shares it (our shell!), so it is
+    /// opened anew; where that is not possible it is used with caution: one small piece each time poll(2) allows it.
+    ///
+    /// # Errors
+    /// fstat(2)'s or dup(2)'s.
+    pub fn own(fd: BorrowedFd<'_>, options: &mut OpenOptions) -> io::Result<Self> {
+        let file = File::from(fd.try_clone_to_owned()?);
+        let kind = file.metadata()?.file_type();
+        if kind.is_file() {
+            // Never blocks, and has a position to share.
+            return Ok(End::Ready(file));
+        }
+        if kind.is_fifo() || kind.is_char_device() {
+            let again = options
+                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+                .open(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+            if let Ok(file) = again {
+                return Ok(End::Ready(file));
+            }
+        }
+        Ok(End::Cautious(file))
+    }
+
+    fn is_cautious(&self) -> bool {
+        matches!(self, End::Cautious(_))
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = match self {
+                End::Ready(file) | End::Cautious(file) => file.read(buffer),
+                End::Container(reader) => reader.read(buffer),
+            };
+            match read {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (file, bytes) = match self {
+            End::Ready(file) => (file, bytes),
+            End::Cautious(file) => (file, &bytes[..bytes.len().min(CAUTIOUS)]),
+            End::Container(_) => return Err(ErrorKind::Unsupported.into()),
+        };
+        loop {
+            match file.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+impl AsFd for End {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            End::Ready(file) | End::Cautious(file) => file.as_fd(),
+            End::Container(reader) => reader.as_fd(),
+        }
+    }
+}
+
+/// What a pump waits for.
+#[derive(Debug)]
+pub enum Wants<'a> {
+    /// Bytes to read.
+    Source(BorrowedFd<'a>),
+    /// Room to write.
+    Sink(BorrowedFd<'a>),
+    /// Its turn, at once.
+    Turn,
+    /// Nothing: it is done.
+    Nothing,
+}
+
+/// What a turn led to.
+#[derive(Debug)]
+pub enum Turn {
+    /// There may be more later.
+    Open,
+    /// The source ended and everything has been passed on.
+    Done,
+    /// The sink takes no more.
+    Broken(io::Error),
+    /// The detach keys were typed.
+    Detach,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub struct Pump {
+    source: Option<End>,
+    sink: Option<End>,
+    watch: Option<Watch>,
+    buffer: Vec<u8>,
+    /// What is in `buffer` before this has been passed on.
+    passed: usize,
+    /// Whether the source needs no first try: a FIFO whose writers had left before never says so to poll(2).
+    tried: bool,
+    /// How much may still be read, once the end is known.
+    allowance: Option<usize>,
+}
+
+impl Pump {
+    /// A direction; `watch` looks for detach keys.
+    pub fn new(source: End, sink: End, watch: Option<Watch>) -> Self {
+        let tried = !matches!(source, End::Container(_));
+        Self {
+            source: Some(source),
+            sink: Some(sink),
+            watch,
+            buffer: Vec::new(),
+            passed: 0,
+            tried,
+            allowance: None,
+        }
+    }
+
+    /// A direction that does not exist.
+    pub fn none() -> Self {
+        Self {
+            source: None,
+            sink: None,
+            watch: None,
+            buffer: Vec::new(),
+            passed: 0,
+            tried: true,
+            allowance: None,
+        }
+    }
+
+    fn pending(&self) -> &[u8] {
+        &self.buffer[self.passed..]
+    }
+
+    /// What to wait for before the next [`Pump::turn`].
+    pub fn wants(&self) -> Wants<'_> {
+        match (&self.source, &self.sink) {
+            (_, Some(sink)) if !self.pending().is_empty() => Wants::Sink(sink.as_fd()),
+            (Some(_), Some(_)) if !self.tried || self.allowance.is_some() => Wants::Turn,
+            (Some(source), Some(_)) => Wants::Source(source.as_fd()),
+            _ => Wants::Nothing,
+        }
+    }
+
+    /// Whether nothing will ever come any more.
+    pub fn is_done(&self) -> bool {
+        matches!(self.wants(), Wants::Nothing)
+    }
+
+    /// From now on only what is in the source already is passed on. Others may hold its write end for ever (background
+    /// children of an exec) and write on and on: no more is taken than a pipe can hold.
+    pub fn finish(&mut self) {
+        if let (Some(source), None) = (&self.source, self.allowance) {
+            let capacity = fcntl(source, FcntlArg::F_GETPIPE_SZ);
+            let capacity = capacity.ok().and_then(|bytes| usize::try_from(bytes).ok());
+            // Never less than a file of unread output may hold.
+            self.allowance = Some(capacity.map_or(MAX_CAPACITY, |bytes| bytes.max(MAX_CAPACITY)));
+        }
+    }
+
+    /// Closes both ends.
+    pub fn close(&mut self) {
+        *self = Self::none();
+    }
+
+    /// Moves what can be moved.
+    pub fn turn(&mut self) -> Turn {
+        for _ in 0..ROUNDS {
+            match self.flush() {
+                Ok(true) => {}
+                Ok(false) => return Turn::Open,
+                Err(e) => {
+                    self.close();
+                    return Turn::Broken(e);
+                }
+            }
+            if self.is_done() {
+                self.close();
+                return Turn::Done;
+            }
+            let cautious = self.is_cautious();
+            match self.fill() {
+                Ok(Filled::Some) if cautious => return Turn::Open,
+                Ok(Filled::Some) => {}
+                Ok(Filled::Nothing) => return Turn::Open,
+                Ok(Filled::Detach) => {
+                    // What was typed before the keys is for the container; if there is no room, so be it.
+                    let _ = self.flush();
+                    return Turn::Detach;
+                }
+                Ok(Filled::End) => self.source = None,
+                Err(e) => {
+                    // A terminal that hung up says EIO. Whatever it is, nothing more will come from there.
+                    log::debug!("read standard stream: {e}");
+                    self.source = None;
+                }
+            }
+        }
+        Turn::Open
+    }
+
+    fn is_cautious(&self) -> bool {
+        [&self.source, &self.sink]
+            .into_iter()
+            .flatten()
+            .any(End::is_cautious)
+    }
+
+    /// Whether everything pending has been written.
+    fn flush(&mut self) -> io::Result<bool> {
+        let Some(sink) = &mut self.sink else {
+            return Ok(true);
+        };
+        while self.passed < self.buffer.len() {
+            match sink.write(&self.buffer[self.passed..]) {
+                Ok(written) => self.passed += written,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+            if sink.is_cautious() && self.passed < self.buffer.len() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn fill(&mut self) -> io::Result<Filled> {
+        let Some(source) = &mut self.source else {
+            return Ok(Filled::End);
+        };
+        self.passed = 0;
+        self.tried = true;
+        self.buffer
+            .resize(self.allowance.unwrap_or(BUFFER).min(BUFFER), 0);
+        let read = source.read(&mut self.buffer);
+        self.buffer.truncate(*read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => return Ok(Filled::End),
+            Ok(taken) => {
+                if let Some(left) = &mut self.allowance {
+                    *left -= taken;
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock && self.allowance.is_some() => {
+                return Ok(Filled::End);
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Filled::Nothing),
+            Err(e) => return Err(e),
+        }
+        if let Some(watch) = &mut self.watch {
+            let mut pass = Vec::with_capacity(self.buffer.len());
+            let detach = watch.push(&self.buffer, &mut pass);
+            self.buffer = pass;
+            if detach {
+                return Ok(Filled::Detach);
+            }
+        }
+        Ok(Filled::Some)
+    }
+}
+
+enum Filled {
+    Some,
+    Nothing,
+    End,
+    Detach,
+}

@@ -1,0 +1,73 @@
+//! The signals of an attached session, as a descriptor. Only catches; what a signal means is the session's business.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::libc;
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+/// Left alone. CHLD and URG speak of ourselves; PIPE is an error of a write; TSTP, TTIN and TTOU are our shell's job
+/// control; ILL, FPE, SEGV and BUS are our own bugs, and would come again and again.
+const NOT_CAUGHT: [i32; 12] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGCHLD,
+    libc::SIGURG,
+    libc::SIGPIPE,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+];
+
+/// Ask a program to end.
+pub const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+/// Catches signals from its making on; what comes before the session is ready waits.
+#[derive(Debug)]
+pub struct Signals(SignalDelivery<UnixStream, SignalOnly>);
+
+impl Signals {
+    /// Catches every signal that can be passed on.
+    ///
+    /// # Errors
+    /// socketpair(2)'s or sigaction(2)'s.
+    pub fn catch_all() -> io::Result<Self> {
+        // 32 and 33 belong to the C library's threads.
+        let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
+        let all = (1..32).chain(real_time);
+        Self::catch(all.filter(|number| !NOT_CAUGHT.contains(number)))
+    }
+
+    /// Catches what concerns a client that only looks on: its end and its window.
+    ///
+    /// # Errors
+    /// socketpair(2)'s or sigaction(2)'s.
+    pub fn catch_own() -> io::Result<Self> {
+        Self::catch(ENDING.into_iter().chain([libc::SIGWINCH, libc::SIGCONT]))
+    }
+
+    fn catch(numbers: impl Iterator<Item = i32>) -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        write.set_nonblocking(true)?;
+        SignalDelivery::with_pipe(read, write, SignalOnly, numbers).map(Self)
+    }
+
+    /// What has come since the last call.
+    pub fn take(&mut self) -> Vec<i32> {
+        self.0.pending().collect()
+    }
+}
+
+impl AsFd for Signals {
+    /// Readable when there is something to [`Signals::take`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_read().as_fd()
+    }
+}
