@@ -306,3 +306,116 @@ enum Filled {
     End,
     Detach,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
+    /// A pipe: what is read from, what is written to; both non-blocking.
+    fn pipe() -> (File, File) {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+        (read.into(), write.into())
+    }
+
+    fn contents(mut from: &File) -> Vec<u8> {
+        let mut bytes = vec![0; 2 * MAX_CAPACITY];
+        let mut length = 0;
+        while let Ok(read @ 1..) = from.read(&mut bytes[length..]) {
+            length += read;
+        }
+        bytes.truncate(length);
+        bytes
+    }
+
+    #[test]
+    fn bytes_arrive_and_the_end_follows_them() {
+        let ((source, mut writer), (reader, sink)) = (pipe(), pipe());
+        let mut pump = Pump::new(End::Ready(source), End::Ready(sink), None);
+        assert!(matches!(pump.wants(), Wants::Source(_)));
+        writer.write_all(b"hello").unwrap();
+        assert!(matches!(pump.turn(), Turn::Open));
+        assert_eq!(contents(&reader), b"hello");
+        drop(writer);
+        assert!(matches!(pump.turn(), Turn::Done) && pump.is_done());
+    }
+
+    #[test]
+    fn nothing_is_read_that_cannot_be_passed_on() {
+        let ((source, mut writer), (reader, sink)) = (pipe(), pipe());
+        let waiting: Vec<u8> = (0..=255).cycle().take(1 << 16).collect();
+        (&sink).write_all(&waiting).unwrap();
+        writer.write_all(&waiting).unwrap();
+        let mut pump = Pump::new(End::Ready(source), End::Ready(sink), None);
+        // It takes one buffer, and then no more.
+        assert!(matches!(pump.turn(), Turn::Open));
+        assert!(matches!(pump.wants(), Wants::Sink(_)));
+        writer.write_all(&waiting).unwrap();
+        assert!(matches!(pump.turn(), Turn::Open));
+        assert_eq!(
+            writer.write(b"x").unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+        drop(writer);
+        let mut arrived = Vec::new();
+        while !pump.is_done() {
+            pump.turn();
+            arrived.extend(contents(&reader));
+        }
+        assert!(arrived == waiting.repeat(3));
+    }
+
+    #[test]
+    fn once_the_end_is_known_a_writer_that_goes_on_is_not_waited_for() {
+        let ((source, mut writer), (reader, sink)) = (pipe(), pipe());
+        let mut pump = Pump::new(End::Ready(source), End::Ready(sink), None);
+        writer.write_all(b"last words").unwrap();
+        pump.finish();
+        assert!(matches!(pump.wants(), Wants::Turn));
+        assert!(matches!(pump.turn(), Turn::Done));
+        assert_eq!(contents(&reader), b"last words");
+    }
+
+    #[test]
+    fn a_writer_that_never_stops_is_left_in_the_end() {
+        let source = File::open("/dev/zero").unwrap();
+        let sink = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let mut pump = Pump::new(End::Ready(source), End::Ready(sink), None);
+        pump.finish();
+        let turns = (1..100).find(|_| matches!(pump.turn(), Turn::Done));
+        assert_eq!(turns, Some(MAX_CAPACITY / BUFFER / ROUNDS + 1));
+    }
+
+    #[test]
+    fn a_sink_that_may_block_is_fed_page_by_page() {
+        let ((source, mut writer), (reader, sink)) = (pipe(), pipe());
+        writer.write_all(&[7; 10_000]).unwrap();
+        let mut pump = Pump::new(End::Ready(source), End::Cautious(sink), None);
+        assert!(matches!(pump.turn(), Turn::Open));
+        for expected in [CAUTIOUS, CAUTIOUS, 10_000 - 2 * CAUTIOUS] {
+            assert!(matches!(pump.wants(), Wants::Sink(_)));
+            assert!(matches!(pump.turn(), Turn::Open));
+            assert_eq!(contents(&reader).len(), expected);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_left_is_told_apart_from_an_end() {
+        let ((source, mut writer), (reader, sink)) = (pipe(), pipe());
+        let mut pump = Pump::new(End::Ready(source), End::Ready(sink), None);
+        drop(reader);
+        writer.write_all(b"x").unwrap();
+        assert!(matches!(pump.turn(), Turn::Broken(_)) && pump.is_done());
+    }
+
+    #[test]
+    fn the_detach_keys_stay_here_and_what_came_before_them_does_not() {
+        let ((source, mut writer), (reader, sink)) = (pipe(), pipe());
+        let watch = Watch::new(&"x,y".parse().unwrap());
+        let mut pump = Pump::new(End::Ready(source), End::Ready(sink), Some(watch));
+        writer.write_all(b"abxy").unwrap();
+        assert!(matches!(pump.turn(), Turn::Detach));
+        assert_eq!(contents(&reader), b"ab");
+    }
+}
