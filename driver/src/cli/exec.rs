@@ -40,7 +40,7 @@ pub struct ExecArgs {
     /// Name for attach, wait, kill … [default: a random one]
     #[arg(long, value_name = "NAME")]
     exec_id: Option<ProcessId>,
-    /// With -d: the shim removes every trace when it ends (in the foreground we do)
+    /// The shim removes every trace of it when it ends, even when nobody is attached any more
     #[arg(long)]
     rm: bool,
     /// User to run as
@@ -128,7 +128,7 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         stdio: args.stdio.policies()?,
         preserve_fds: args.preserve_fds,
         console_socket: args.console_socket.as_deref().map(absolute).transpose()?,
-        auto_remove: args.rm && args.detach,
+        auto_remove: args.rm,
     };
     if args.detach {
         let process = container.exec(&name, &spec, &options)?;
@@ -151,7 +151,7 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         Some(record) => record.status,
         None => process.wait(None)?.status,
     };
-    match process.wait_gone(None).and_then(|()| process.delete()) {
+    match process.delete() {
         // With the whole container, maybe.
         Ok(())
         | Err(holdfast::Error::NotFound { .. } | holdfast::Error::ProcessNotFound { .. }) => {}

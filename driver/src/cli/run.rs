@@ -23,10 +23,10 @@ pub struct RunArgs {
     /// Accepted: in the foreground stdin is always passed on
     #[arg(short, long)]
     interactive: bool,
-    /// With -d: the shim removes the container when it ends (in the foreground we do, unless --keep)
+    /// The shim removes the container when it ends, even when nobody is attached any more
     #[arg(long, conflicts_with = "keep")]
     rm: bool,
-    /// Do not remove the container when it ends
+    /// In the foreground: do not remove the container when it ends
     #[arg(long)]
     keep: bool,
     /// Accepted: the shim is the subreaper
@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
     }
     // From here on a signal does not end us between the steps; it is acted on before the start, or passed on.
     let signals = Signals::catch_all().map_err(|e| Error::io("catch", "signals", e))?;
-    let container = args.launch.create(&driver, false)?;
+    let container = args.launch.create(&driver, args.rm)?;
     let process = undo_unless(&container, || Ok(container.init()?))?;
     let options = Options {
         stdin: true,
@@ -84,7 +84,7 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
         None => process.wait(None)?.status,
     };
     if !args.keep
-        && let Err(e) = remove(&container, &process)
+        && let Err(e) = remove(&container)
     {
         // The status is worth more than a tidy state directory.
         reporter.warning(&format!("remove container {}: {e}", container.id()));
@@ -92,8 +92,7 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
     Ok(status_code(&status, reporter))
 }
 
-fn remove(container: &Container, process: &Process) -> Result<()> {
-    process.wait_gone(None)?;
+fn remove(container: &Container) -> Result<()> {
     match container.delete(false) {
         // Somebody was faster.
         Ok(()) | Err(holdfast::Error::NotFound { .. }) => Ok(()),

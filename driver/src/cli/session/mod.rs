@@ -17,6 +17,7 @@ mod signals;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use holdfast::{ExitRecord, Process, Stream};
 use holdfast_common::sys::pty;
@@ -30,6 +31,9 @@ use raw_mode::RawMode;
 pub use signals::{ENDING, Signals};
 
 use super::error::{Error, Result};
+
+/// Long enough for the library to take what somebody else wrote into `exit` out of it; everything else is there at once.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// What a session does beside copying output.
 #[derive(Debug)]
@@ -139,7 +143,7 @@ impl<'a> Session<'a> {
             raw_mode,
         };
         session.follow_window();
-        session.look_at_exit()?;
+        session.look_at_exit(Duration::ZERO)?;
         Ok(session)
     }
 
@@ -266,25 +270,30 @@ impl<'a> Session<'a> {
     }
 
     fn on_exit(&mut self) -> Result<Option<Outcome>> {
-        if let Progress::Orphaned(_) = self.progress {
-            self.gone();
-        } else {
-            self.look_at_exit()?;
+        match self.progress {
+            Progress::Runs => self.look_at_exit(AT_ONCE)?,
+            // The record was there before; the news is that the shim has hung up.
+            Progress::Recorded if self.process.wait_gone(Some(AT_ONCE)).is_ok() => self.gone(),
+            Progress::Orphaned(_) => self.gone(),
+            Progress::Recorded | Progress::Gone => {}
         }
         Ok(None)
     }
 
-    /// In the order in which a shim writes: the record, then its own end.
-    fn look_at_exit(&mut self) -> Result<()> {
-        let lives = self.process.shim_lives()?;
-        if self.record.is_none() {
-            self.record = self.process.exit_record()?;
-        }
-        match (self.record.is_some(), lives) {
-            (false, true) => {}
-            (true, true) => self.progress = Progress::Recorded,
-            (true, false) => self.gone(),
-            (false, false) => {
+    /// In the order in which a shim leaves: the record, then its own end.
+    fn look_at_exit(&mut self, patience: Duration) -> Result<()> {
+        match self.process.wait(Some(patience)) {
+            Ok(record) => {
+                self.record = Some(record);
+                if self.process.shim_lives()? {
+                    self.progress = Progress::Recorded;
+                } else {
+                    self.gone();
+                }
+            }
+            // It runs.
+            Err(holdfast::Error::WaitTimeout { .. }) => {}
+            Err(holdfast::Error::ShimGone { .. }) => {
                 let pidfd = match self.process.identity()? {
                     Some(identity) => identity
                         .open()
@@ -296,6 +305,7 @@ impl<'a> Session<'a> {
                     None => self.gone(),
                 }
             }
+            Err(e) => return Err(e.into()),
         }
         Ok(())
     }
