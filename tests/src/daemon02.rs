@@ -3,11 +3,13 @@
 //! what the shim left. Written after containerd 0.2.9's `runtime/process.go` and `runtime/container.go`; it polls
 //! where that polls, and knows nothing of Holdfast.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,9 +74,12 @@ impl Stdio02 {
 #[derive(Debug)]
 pub struct Daemon02<'a> {
     sandbox: &'a Sandbox,
+    shim: Vec<OsString>,
     runtime: PathBuf,
     runtime_args: Vec<String>,
     timeout: Duration,
+    first_words: String,
+    failed_shim: Mutex<Option<ExitStatus>>,
 }
 
 impl<'a> Daemon02<'a> {
@@ -84,10 +89,35 @@ impl<'a> Daemon02<'a> {
         let runtime_root = sandbox.runtime_root().display().to_string();
         Self {
             sandbox,
+            shim: vec![binaries::shim().into()],
             runtime: PathBuf::from("runc"),
             runtime_args: vec!["--root".to_owned(), runtime_root],
             timeout: DEADLINE,
+            first_words: String::new(),
+            failed_shim: Mutex::default(),
         }
+    }
+
+    /// Starts another shim than the one that was built, such as a copy that a test may do things to.
+    #[must_use]
+    pub fn with_shim(mut self, shim: &Path) -> Self {
+        self.shim = vec![shim.into()];
+        self
+    }
+
+    /// Starts the shim through `command`, which gets the shim's command line behind its own and executes it in the end:
+    /// what a careless daemon does to its children can be said with sh(1) and env(1).
+    #[must_use]
+    pub fn through<A: Into<OsString>>(mut self, command: impl IntoIterator<Item = A>) -> Self {
+        self.shim.splice(0..0, command.into_iter().map(Into::into));
+        self
+    }
+
+    /// Writes this to the `control` of every process before its shim is started.
+    #[must_use]
+    pub fn saying(mut self, words: &str) -> Self {
+        words.clone_into(&mut self.first_words);
+        self
     }
 
     /// Uses another runtime, without arguments of its own.
@@ -167,6 +197,17 @@ impl<'a> Daemon02<'a> {
         }
     }
 
+    /// How the shim ended that was the last to end without a process.
+    ///
+    /// # Panics
+    /// When none has.
+    #[must_use]
+    pub fn failed_shim(&self) -> ExitStatus {
+        let last = self.failed_shim.lock();
+        let last = last.unwrap_or_else(PoisonError::into_inner);
+        last.expect("a shim has ended without a process")
+    }
+
     fn runtime_command(&self, verb: &str, id: &str) -> Command {
         let mut command = Command::new(&self.runtime);
         command.args(&self.runtime_args).args([verb, id]);
@@ -193,7 +234,10 @@ impl<'a> Daemon02<'a> {
         }
         let exit = fifo::reader(&dir.join("exit"));
         let control = fifo::both(&dir.join("control"));
-        let mut shim = Command::new(binaries::shim())
+        self.sandbox
+            .write_all(&control, self.first_words.as_bytes());
+        let mut shim = Command::new(&self.shim[0])
+            .args(&self.shim[1..])
             .arg(id)
             .arg(bundle)
             .arg(&self.runtime)
@@ -243,8 +287,10 @@ impl<'a> Daemon02<'a> {
             if let Some(pid) = read_pid(dir) {
                 return Ok(pid);
             }
-            let gone = shim.try_wait().expect("wait for the shim").is_some();
-            if gone {
+            let gone = shim.try_wait().expect("wait for the shim");
+            if gone.is_some() {
+                let last = self.failed_shim.lock();
+                *last.unwrap_or_else(PoisonError::into_inner) = gone;
                 // The pid may have come between the two looks; containerd has that race, a test must not.
                 return read_pid(dir).ok_or_else(|| failure::of(dir));
             }

@@ -39,6 +39,31 @@ impl Process02<'_> {
         &self.exit
     }
 
+    /// The shim that holds it, found as anybody could find it.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn shim(&self) -> Proc {
+        Proc::shim_of(&self.dir).expect("a shim holds the process")
+    }
+
+    /// The shim, once it holds and has nothing to do: before that its memory and descriptors are the launch's.
+    ///
+    /// # Panics
+    /// When the deadline passes.
+    #[track_caller]
+    #[must_use]
+    pub fn settled_shim(&self) -> Proc {
+        self.sandbox.wait_for("the shim to hold", || {
+            let shim = Proc::shim_of(&self.dir)?;
+            let holds = shim.argv().iter().any(|word| word == "hold");
+            // It sleeps nowhere else than in its poll: that it sleeps says that it has got there.
+            let polls = shim.fds().values().any(|fd| fd.ends_with("anon_inode:[eventpoll]"));
+            (holds && polls && shim.stat(3)? == "S").then_some(shim)
+        })
+    }
+
     /// Runs `runtime start`, for a container's init.
     ///
     /// # Errors
@@ -96,7 +121,8 @@ impl Process02<'_> {
     pub fn wait(&mut self) -> u32 {
         self.sandbox.wait_hangup(&self.exit);
         if let Some(shim) = &mut self.shim {
-            shim.wait().expect("wait for the shim");
+            let status = shim.wait().expect("wait for the shim");
+            assert!(status.success(), "the shim's own end: {status}");
         }
         self.exit_status().unwrap_or_else(|| {
             self.sandbox.dump();
