@@ -196,6 +196,8 @@ impl Launching {
         match &self.ours {
             None if matches!(error, Error::Runtime(_)) => ExitCode::SUCCESS,
             None => {
+                // What failed may have come before the log, and without one the daemon learns of nothing.
+                let _ = shim_log::open();
                 log::error!("{error}");
                 ExitCode::FAILURE
             }
