@@ -59,7 +59,10 @@ impl Process02<'_> {
             let shim = Proc::shim_of(&self.dir)?;
             let holds = shim.argv().iter().any(|word| word == "hold");
             // It sleeps nowhere else than in its poll: that it sleeps says that it has got there.
-            let polls = shim.fds().values().any(|fd| fd.ends_with("anon_inode:[eventpoll]"));
+            let polls = shim
+                .fds()
+                .values()
+                .any(|fd| fd.ends_with("anon_inode:[eventpoll]"));
             (holds && polls && shim.stat(3)? == "S").then_some(shim)
         })
     }
