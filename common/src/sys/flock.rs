@@ -28,6 +28,16 @@ impl Lock {
         Ok(Self(file))
     }
 
+    /// Takes a lock of a file that others may share, waiting for whoever holds it alone; the file is made if need be.
+    ///
+    /// # Errors
+    /// open(2)'s and flock(2)'s.
+    pub fn take_shared(path: &Path) -> io::Result<Self> {
+        let file = open(path, true)?;
+        file.lock_shared()?;
+        Ok(Self(file))
+    }
+
     /// Takes the lock of an open file (a FIFO will do); `None` when another holds it.
     ///
     /// # Errors
