@@ -1,15 +1,35 @@
 //! One container: its directory, and what can be done with it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use holdfast_common::container_state::ContainerState;
 use holdfast_common::id::{ContainerId, ProcessId};
+use holdfast_common::layout;
+use holdfast_common::process_state::Extension;
+use holdfast_common::request::Wire;
+use holdfast_common::sys::flock::Lock;
+use nix::poll::PollFlags;
+use std::os::fd::AsFd;
 
-use crate::driver::{Driver, ExecOptions};
-use crate::error::Result;
+use crate::bundle::Bundle;
+use crate::deadline::Deadline;
+use crate::driver::{Driver, ExecOptions, optional_path};
+use crate::end::is_real_dir;
+use crate::error::{Error, Result};
+use crate::launch::{self, Launch};
 use crate::process::Process;
+use crate::runtime::Runtime;
 use crate::spec::ProcessSpec;
-use crate::state::{State, Status};
+use crate::state::{self, RuntimeState, State, Status};
+use crate::stdio::Plan;
+use crate::verdict;
+
+/// How long the process may take from the end of the runtime's `start` to its own first instruction; hooks that run in
+/// between (`startContainer`) may take longer, and then it is *created* a little longer.
+const EXEC_PATIENCE: Duration = Duration::from_millis(500);
+/// How often that is looked at.
+const EXEC_TURN: Duration = Duration::from_millis(1);
 
 /// A container that has a directory.
 #[derive(Debug, Clone)]
@@ -21,6 +41,36 @@ pub struct Container {
 }
 
 impl Container {
+    /// A container whose directory is known.
+    pub(crate) fn new(
+        driver: Driver,
+        id: ContainerId,
+        dir: PathBuf,
+        state: ContainerState,
+    ) -> Self {
+        Self {
+            driver,
+            id,
+            dir,
+            state,
+        }
+    }
+
+    /// Finds a container in the driver's root.
+    pub(crate) fn load(driver: Driver, id: &ContainerId) -> Result<Self> {
+        let dir = driver.root().join(id);
+        let absent = || Error::NotFound { id: id.clone() };
+        if !is_real_dir(&dir)? {
+            return Err(absent());
+        }
+        match ContainerState::read(&dir) {
+            Ok(state) => Ok(Self::new(driver, id.clone(), dir, state)),
+            // Removed since.
+            Err(e) if e.is_absent() && !is_real_dir(&dir)? => Err(absent()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> &ContainerId {
         &self.id
@@ -31,7 +81,7 @@ impl Container {
         &self.dir
     }
 
-    /// The driver that it was loaded by.
+    /// The driver that created or loaded it.
     pub fn driver(&self) -> &Driver {
         &self.driver
     }
@@ -48,10 +98,8 @@ impl Container {
 
     /// When it was created, RFC 3339; empty when containerd 0.2 made it.
     pub fn created_at(&self) -> &str {
-        self.state
-            .holdfast
-            .as_ref()
-            .map_or("", |ours| &ours.created_at)
+        let ours = self.state.holdfast.as_ref();
+        ours.map_or("", |ours| &ours.created_at)
     }
 
     /// What its state.json says.
@@ -59,12 +107,44 @@ impl Container {
         &self.state
     }
 
+    /// The OCI runtime that it was created by, with the arguments of then.
+    pub(crate) fn runtime<'a>(&'a self, log_dir: &'a Path) -> Runtime<'a> {
+        let recorded = &self.state.runtime;
+        Runtime {
+            program: if recorded.is_empty() {
+                self.driver.runtime()
+            } else {
+                recorded
+            },
+            args: &self.state.runtime_args,
+            log_dir,
+            timeout: self.driver.start_timeout(),
+        }
+    }
+
+    fn run_runtime(&self, verb: &'static str, words: &[&str]) -> Result<Vec<u8>> {
+        self.runtime(&self.dir.join(layout::INIT)).run(verb, words)
+    }
+
+    /// What the runtime says of it.
+    pub(crate) fn runtime_state(&self) -> Result<RuntimeState> {
+        let output = self.run_runtime("state", &[self.id.as_str()])?;
+        self.understand("state", &output)
+    }
+
+    fn understand<T: serde::de::DeserializeOwned>(&self, verb: &str, output: &[u8]) -> Result<T> {
+        serde_json::from_slice(output).map_err(|e| Error::Runtime {
+            message: format!("{} {verb}: {e}", self.runtime(&self.dir).program),
+        })
+    }
+
     /// What it is now, from its own files and the kernel; the runtime is asked only where the kernel does not tell.
     ///
     /// # Errors
     /// A file of its directory cannot be understood.
     pub fn status(&self) -> Result<Status> {
-        todo!()
+        let (status, _) = state::of_init(&self.init()?, || self.runtime_state())?;
+        Ok(status)
     }
 
     /// Its OCI state.
@@ -72,15 +152,59 @@ impl Container {
     /// # Errors
     /// Those of [`Container::status`].
     pub fn state(&self) -> Result<State> {
-        todo!()
+        let (status, identity) = state::of_init(&self.init()?, || self.runtime_state())?;
+        let ours = match self.state.holdfast.clone() {
+            Some(ours) => ours,
+            // containerd 0.2 made it: what the bundle says now is the best there is.
+            None => Bundle::read(self.bundle())
+                .map(Bundle::recorded)
+                .unwrap_or_default(),
+        };
+        Ok(State {
+            oci_version: ours.oci_version,
+            id: self.id.to_string(),
+            pid: identity.map_or(0, |identity| identity.pid),
+            status,
+            bundle: self.state.bundle.clone(),
+            rootfs: ours.rootfs,
+            created: ours.created_at,
+            annotations: ours.annotations,
+            owner: String::new(),
+        })
     }
 
     /// Lets a created container run its process.
     ///
     /// # Errors
-    /// [`crate::Error::NotCreated`]; the runtime's own message.
+    /// [`Error::NotCreated`]; the runtime's own message.
     pub fn start(&self) -> Result<()> {
-        todo!()
+        let _lock = self.lock(Lock::take_shared)?;
+        let init = self.init()?;
+        let (status, identity) = state::of_init(&init, || self.runtime_state())?;
+        if status != Status::Created {
+            return Err(Error::NotCreated {
+                id: self.id.clone(),
+                status,
+            });
+        }
+        self.run_runtime("start", &[self.id.as_str()])?;
+        let Some(identity) = identity else {
+            return Ok(());
+        };
+        // The runtime's `start` ends an instant before the process executes its program, and no descriptor tells when it
+        // does: without this, a container would still be *created* to whoever asks right after starting it.
+        let deadline = Deadline::after(Some(EXEC_PATIENCE));
+        let Ok(Some(process)) = identity.open() else {
+            return Ok(());
+        };
+        while state::runs_runtime(&init, identity)? == Some(true) && !deadline.has_passed() {
+            let turn = deadline.at_most(EXEC_TURN);
+            let ended = turn.poll(process.as_fd(), PollFlags::POLLIN);
+            if !ended.map_err(Error::io("wait for", init.dir()))?.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Its own process.
@@ -88,15 +212,15 @@ impl Container {
     /// # Errors
     /// Its directory cannot be understood.
     pub fn init(&self) -> Result<Process> {
-        todo!()
+        self.process(&ProcessId::init())
     }
 
     /// One of its processes.
     ///
     /// # Errors
-    /// [`crate::Error::ProcessNotFound`]; its directory cannot be understood.
-    pub fn process(&self, _id: &ProcessId) -> Result<Process> {
-        todo!()
+    /// [`Error::ProcessNotFound`]; its directory cannot be understood.
+    pub fn process(&self, id: &ProcessId) -> Result<Process> {
+        Process::open(&self.id, id, &self.dir.join(id))
     }
 
     /// Every process that has a directory, init first, then by name; what cannot be understood, as its error.
@@ -104,20 +228,85 @@ impl Container {
     /// # Errors
     /// The container's directory cannot be read.
     pub fn processes(&self) -> Result<Vec<(String, Result<Process>)>> {
-        todo!()
+        let mut names = verdict::directories(&self.dir)?;
+        names.sort_by_key(|name| name != layout::INIT);
+        let open = |name: String| {
+            let id = ProcessId::new(name.clone()).map_err(Error::Id);
+            match id.and_then(|id| self.process(&id)) {
+                // Removed since.
+                Err(Error::ProcessNotFound { .. }) => None,
+                process => Some((name, process)),
+            }
+        };
+        Ok(names.into_iter().filter_map(open).collect())
     }
 
     /// Runs another process in it, with a shim of its own.
     ///
     /// # Errors
-    /// It is not running; the id is taken; the runtime's own message.
+    /// [`Error::ContainerExited`] or [`Error::ContainerNotStarted`]; [`Error::ProcessAlreadyExists`]; the runtime's own
+    /// message, and nothing is left then.
     pub fn exec(
         &self,
-        _id: &ProcessId,
-        _process: &ProcessSpec,
-        _options: &ExecOptions,
+        id: &ProcessId,
+        process: &ProcessSpec,
+        options: &ExecOptions,
     ) -> Result<Process> {
-        todo!()
+        let preserve_fds = launch::check_preserved(options.preserve_fds)?;
+        let dir = self.dir.join(id);
+        if id.is_init() || std::fs::symlink_metadata(&dir).is_ok() {
+            return Err(Error::ProcessAlreadyExists {
+                id: self.id.clone(),
+                process: id.clone(),
+            });
+        }
+        // Many may be launched at once; whoever removes the container waits for all of them.
+        let _lock = self.lock(Lock::take_shared)?;
+        let init = self.init()?;
+        match state::of_init(&init, || self.runtime_state())?.0 {
+            Status::Stopped => return Err(init.exited()),
+            Status::Creating => {
+                return Err(Error::ContainerNotStarted {
+                    id: self.id.clone(),
+                });
+            }
+            Status::Created | Status::Running | Status::Paused => (),
+        }
+
+        let mut process_state = process.to_state();
+        let console = options.console_socket.is_some();
+        let plan = Plan::new(&options.stdio, process_state.terminal, console, &dir)?;
+        plan.tell(&mut process_state);
+        process_state.exec = true;
+        process_state
+            .runtime_args
+            .clone_from(&self.state.runtime_args);
+        process_state.root_uid = init.process_state().root_uid;
+        process_state.root_gid = init.process_state().root_gid;
+        process_state.holdfast = Some(Extension {
+            inherit: plan.inherit.clone(),
+            console_socket: optional_path(options.console_socket.as_deref())?,
+            preserve_fds: options.preserve_fds,
+            no_new_keyring: false,
+            auto_remove: options.auto_remove,
+        });
+        let launch = Launch {
+            container: self.id.clone(),
+            process: id.clone(),
+            shim: self.driver.shim()?,
+            wire: Wire {
+                id: self.id.as_str().into(),
+                bundle: self.bundle().to_owned(),
+                runtime: self.runtime(&self.dir).program.into(),
+            },
+            timeout: self.driver.start_timeout(),
+            place: self.dir.clone(),
+            container_state: None,
+            process_state,
+            plan,
+            preserve_fds,
+        };
+        launch.run()
     }
 
     /// The process of its bundle's config.json, to derive an exec's from.
@@ -133,30 +322,54 @@ impl Container {
     /// # Errors
     /// The runtime's own message.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        todo!()
+        let output = self.run_runtime("ps", &["-f", "json", self.id.as_str()])?;
+        // runc prints null for none.
+        Ok(self
+            .understand::<Option<_>>("ps", &output)?
+            .unwrap_or_default())
     }
 
     /// Sends a signal to its own process.
     ///
     /// # Errors
     /// Those of [`Process::signal`].
-    pub fn kill(&self, _signal: i32) -> Result<()> {
-        todo!()
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        self.init()?.signal(signal)
     }
 
     /// Sends a signal to every process in it.
     ///
     /// # Errors
     /// The runtime's own message.
-    pub fn signal_all(&self, _signal: i32) -> Result<()> {
-        todo!()
+    pub fn signal_all(&self, signal: i32) -> Result<()> {
+        let signal = signal.to_string();
+        self.run_runtime("kill", &["--all", self.id.as_str(), &signal])?;
+        Ok(())
     }
 
-    /// Removes it, when it is stopped or was never started; with `force`, ends it first.
-    ///
-    /// # Errors
-    /// [`crate::Error::NotStopped`]; its shim is stuck; the runtime's own message.
-    pub fn delete(&self, _force: bool) -> Result<()> {
-        todo!()
+    /// Takes the lock of whoever changes this container, and makes sure that it is still this container's.
+    pub(crate) fn lock(&self, take: fn(&Path) -> std::io::Result<Lock>) -> Result<Lock> {
+        let path = self.dir.join(layout::LOCK_FILE);
+        let absent = || Error::NotFound {
+            id: self.id.clone(),
+        };
+        if !is_real_dir(&self.dir)? {
+            return Err(absent());
+        }
+        let lock = take(&path).map_err(Error::io("lock", &path))?;
+        // Whoever held it may have removed the container.
+        let held = lock
+            .file()
+            .metadata()
+            .map_err(Error::io("look at", &path))?;
+        match std::fs::symlink_metadata(&path) {
+            Ok(there) if same_file(&there, &held) => Ok(lock),
+            _ => Err(absent()),
+        }
     }
+}
+
+fn same_file(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
 }

@@ -47,6 +47,20 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         problem: String,
     },
+    /// Something else bears a FIFO's name.
+    #[error("open {}: not a fifo", path.display())]
+    NotAFifo {
+        /// The path.
+        path: PathBuf,
+    },
+    /// `exitStatus` holds a number that is no exit status.
+    #[error("read {}: {number} is not an exit status", path.display())]
+    NotAStatus {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        number: u32,
+    },
     /// A path that goes into a state file is not UTF-8.
     #[error("{}: not valid UTF-8", path.display())]
     NotUtf8 {
@@ -124,10 +138,10 @@ pub enum Error {
         runtime: String,
     },
     /// There is no shim.
-    #[error("{shim} not found; name one with --shim or HOLDFAST_SHIM")]
+    #[error("{} not found; name one with --shim or HOLDFAST_SHIM", shim.display())]
     ShimNotFound {
         /// The name or path.
-        shim: String,
+        shim: PathBuf,
     },
     /// The OCI runtime refused; the message is its own.
     #[error("oci runtime: {message}")]
@@ -256,13 +270,108 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the runtime could not find the command to run (docker: exit code 127).
-    pub fn is_command_not_found(&self) -> bool {
-        todo!()
+    /// For `map_err`: a system call that failed, and on what.
+    pub(crate) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Error::Io {
+            operation,
+            path,
+            source,
+        }
     }
 
-    /// Whether the runtime could not execute the command (docker: exit code 126).
+    /// Whether the runtime could not find the command to run (docker: exit code 127).
+    ///
+    /// Runtimes say so in words alone: there is no code for it in the specification, and docker too looks for these
+    /// (moby, `daemon/start_linux.go` and before it `translateContainerdStartErr`).
+    pub fn is_command_not_found(&self) -> bool {
+        self.speaks_of_command(&[
+            "executable file not found",
+            "no such file or directory",
+            "not found in $path",
+        ])
+    }
+
+    /// Whether the runtime could not execute the command (docker: exit code 126). By its words, as above.
     pub fn is_not_executable(&self) -> bool {
-        todo!()
+        self.speaks_of_command(&[
+            "permission denied",
+            "is a directory",
+            "not a directory",
+            "exec format error",
+        ])
+    }
+
+    fn speaks_of_command(&self, phrases: &[&str]) -> bool {
+        let Error::Runtime { message } = self else {
+            return false;
+        };
+        let message = message.to_lowercase();
+        // runc, youki: `exec: "nope": …`; crun: "executable file `nope` not found", "exec container process `nope`: …".
+        let of_command = ["exec: \"", "executable file", "exec container process"];
+        of_command.iter().any(|words| message.contains(words))
+            && phrases.iter().any(|phrase| message.contains(phrase))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_exit_codes_are_told_from_the_runtimes_words() {
+        for (message, not_found, not_executable) in [
+            (
+                r#"runc create failed: unable to start container process: exec: "nope": executable file not found in $PATH"#,
+                true,
+                false,
+            ),
+            (
+                r#"exec failed: unable to start container process: exec: "/nope": stat /nope: no such file or directory"#,
+                true,
+                false,
+            ),
+            (
+                r#"runc create failed: unable to start container process: exec: "/etc/passwd": permission denied"#,
+                false,
+                true,
+            ),
+            (
+                r#"runc create failed: unable to start container process: exec: "/etc": is a directory"#,
+                false,
+                true,
+            ),
+            (
+                "executable file `nope` not found in $PATH: No such file or directory",
+                true,
+                false,
+            ),
+            (
+                "runc create failed: rootfs (/x) does not exist: no such file or directory",
+                false,
+                false,
+            ),
+            ("container does not exist", false, false),
+        ] {
+            let error = Error::Runtime {
+                message: message.to_owned(),
+            };
+            assert_eq!(error.is_command_not_found(), not_found, "{message}");
+            assert_eq!(error.is_not_executable(), not_executable, "{message}");
+        }
+        assert!(!Error::NoRoot.is_command_not_found());
+    }
+
+    #[test]
+    fn errors_read_as_operation_path_cause() {
+        let path = "/run/holdfast/web/init/control";
+        let error = Error::io("open control fifo", path)(io::Error::from_raw_os_error(2));
+        assert_eq!(
+            error.to_string(),
+            format!("open control fifo {path}: no such file or directory")
+        );
     }
 }

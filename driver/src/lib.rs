@@ -6,15 +6,28 @@
 
 #![forbid(unsafe_code)]
 
+mod bundle;
+mod child;
 pub mod container;
+mod deadline;
+mod delete;
+mod directory;
 pub mod driver;
+mod end;
 pub mod error;
+mod freezer;
+mod launch;
 pub mod monitor;
 pub mod process;
+mod root;
+mod runtime;
 pub mod spec;
 pub mod state;
 pub mod stdio;
 pub mod streams;
+#[cfg(test)]
+mod testing;
+mod text;
 pub mod verdict;
 
 pub use container::Container;

@@ -1,13 +1,21 @@
-//! Many processes, one descriptor.
+//! Many processes, one descriptor: an epoll over their `exit` FIFOs. Level-triggered, so that nothing is lost when an
+//! event is not taken at once; a process leaves the set with its event, so that nothing comes twice.
 
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use holdfast_common::exit_record::ExitRecord;
 use holdfast_common::id::{ContainerId, ProcessId};
-use nix::sys::epoll::Epoll;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::error::Result;
+use crate::deadline::Deadline;
+use crate::end::{End, Look};
+use crate::error::{Error, Result};
 use crate::process::Process;
 
 /// What happened, to which process.
@@ -30,11 +38,20 @@ pub enum EventKind {
     ShimGone,
 }
 
-/// Watches any number of processes. Each yields one event; its descriptor is readable while there is one to take.
+/// Watches any number of processes. Each yields one event; the monitor's own descriptor is readable while there may be
+/// one to take.
 #[derive(Debug)]
 pub struct Monitor {
     epoll: Epoll,
+    /// Readable while `pending` has something.
+    known: EventFd,
+    watched: HashMap<u64, End>,
+    pending: VecDeque<Event>,
+    next_token: u64,
 }
+
+/// The token of `known`.
+const KNOWN: u64 = 0;
 
 impl Monitor {
     /// Watches nothing yet.
@@ -42,33 +59,145 @@ impl Monitor {
     /// # Errors
     /// epoll_create1(2)'s.
     pub fn new() -> Result<Self> {
-        todo!()
+        let make = || -> io::Result<Self> {
+            let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+            let known = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+            epoll.add(&known, EpollEvent::new(EpollFlags::EPOLLIN, KNOWN))?;
+            Ok(Self {
+                epoll,
+                known,
+                watched: HashMap::new(),
+                pending: VecDeque::new(),
+                next_token: KNOWN + 1,
+            })
+        };
+        make().map_err(failed("make"))
     }
 
-    /// Watches a process. One that has ended already yields its event at once.
+    /// Watches a process, instead of whatever bore the same names before. One that has ended already yields its event
+    /// at once.
     ///
     /// # Errors
     /// Its exit status cannot be understood, or the system's.
-    pub fn add(&mut self, _process: &Process) -> Result<()> {
-        todo!()
+    pub fn add(&mut self, process: &Process) -> Result<()> {
+        self.remove(process.container_id(), process.id());
+        let end = process.end.try_clone()?;
+        if let Some(event) = event(&end, end.look_before_waiting()?) {
+            return self.push(event);
+        }
+        let interest = EpollEvent::new(EpollFlags::EPOLLIN, self.next_token);
+        let added = self.epoll.add(&end, interest);
+        added.map_err(|e| failed("watch a process with")(e.into()))?;
+        self.watched.insert(self.next_token, end);
+        self.next_token += 1;
+        Ok(())
     }
 
     /// Watches a process no longer; an event of it that nobody took is dropped.
-    pub fn remove(&mut self, _container: &ContainerId, _process: &ProcessId) {
-        todo!()
+    pub fn remove(&mut self, container: &ContainerId, process: &ProcessId) {
+        let is_it = |end: &End| end.container == *container && end.process == *process;
+        for (_, end) in self.watched.extract_if(|_, end| is_it(end)) {
+            // It is there; closing it would take it out as well.
+            let _ = self.epoll.delete(&end);
+        }
+        self.pending
+            .retain(|event| event.container != *container || event.process != *process);
+    }
+
+    /// How many processes are watched whose event has not been taken.
+    pub fn len(&self) -> usize {
+        self.watched.len() + self.pending.len()
+    }
+
+    /// Whether nothing is watched, so that no event will come.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The next event; `None` when there was none in time. No timeout: waits for ever.
     ///
     /// # Errors
-    /// epoll_wait(2)'s.
-    pub fn next(&mut self, _timeout: Option<Duration>) -> Result<Option<Event>> {
-        todo!()
+    /// epoll_wait(2)'s; an exit record that cannot be understood, whose process is watched no longer.
+    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Event>> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                if self.pending.is_empty() {
+                    // It was written to by every push; nobody else reads it.
+                    let _ = self.known.read();
+                }
+                return Ok(Some(event));
+            }
+            let ready = self.wait(deadline)?;
+            if ready.is_empty() && deadline.has_passed() {
+                return Ok(None);
+            }
+            for token in ready {
+                self.look(token)?;
+            }
+        }
     }
+
+    fn wait(&self, deadline: Deadline) -> Result<Vec<u64>> {
+        let mut events = [EpollEvent::empty(); 64];
+        let timeout = EpollTimeout::try_from(deadline.millis()).unwrap_or(EpollTimeout::NONE);
+        match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => Ok(events[..count].iter().map(EpollEvent::data).collect()),
+            Err(Errno::EINTR) => Ok(Vec::new()),
+            Err(e) => Err(failed("wait for")(e.into())),
+        }
+    }
+
+    fn look(&mut self, token: u64) -> Result<()> {
+        if token == KNOWN {
+            // Left over from an event that was removed.
+            let _ = self.known.read();
+            return Ok(());
+        }
+        let Some(end) = self.watched.get(&token) else {
+            return Ok(());
+        };
+        let look = end.look();
+        if matches!(look, Ok(Look::Waiting)) {
+            return end.discard_noise();
+        }
+        let Some(end) = self.watched.remove(&token) else {
+            return Ok(());
+        };
+        // As in `remove`.
+        let _ = self.epoll.delete(&end);
+        match event(&end, look?) {
+            Some(event) => self.push(event),
+            None => Ok(()),
+        }
+    }
+
+    fn push(&mut self, event: Event) -> Result<()> {
+        self.pending.push_back(event);
+        self.known.write(1).map_err(|e| failed("write")(e.into()))?;
+        Ok(())
+    }
+}
+
+fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> Error {
+    Error::io(operation, Path::new("monitor"))
+}
+
+fn event(end: &End, look: Look) -> Option<Event> {
+    let kind = match look {
+        Look::Recorded(record) => EventKind::Exited(record),
+        Look::ShimGone => EventKind::ShimGone,
+        Look::Waiting => return None,
+    };
+    Some(Event {
+        container: end.container.clone(),
+        process: end.process.clone(),
+        kind,
+    })
 }
 
 impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        todo!()
+        self.epoll.0.as_fd()
     }
 }

@@ -1,42 +1,83 @@
 //! One process of a container: its directory, its shim, its end.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use holdfast_common::control::Message;
 use holdfast_common::exit_record::ExitRecord;
 use holdfast_common::id::{ContainerId, ProcessId};
 use holdfast_common::identity::Identity;
+use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::shim_record::ShimRecord;
+use holdfast_common::sys::{fifo, pidfd};
 
-use crate::error::Result;
-use crate::streams::Streams;
+use crate::deadline::Deadline;
+use crate::directory;
+use crate::end::{End, Look, is_real_dir};
+use crate::error::{Error, Result};
+use crate::streams::{self, Early, Streams};
 
 /// A process with a shim: a container's init, or an exec.
 #[derive(Debug)]
 pub struct Process {
-    container: ContainerId,
-    id: ProcessId,
-    dir: PathBuf,
+    pub(crate) end: End,
     state: ProcessState,
-    exit: OwnedFd,
+    identity: OnceLock<Identity>,
+    /// Read ends that were opened before it was launched.
+    early: Mutex<Early>,
 }
 
 impl Process {
+    /// Finds a process in its directory.
+    pub(crate) fn open(container: &ContainerId, id: &ProcessId, dir: &Path) -> Result<Self> {
+        if !is_real_dir(dir)? {
+            return Err(Error::ProcessNotFound {
+                id: container.clone(),
+                process: id.clone(),
+            });
+        }
+        let state = ProcessState::read(dir)?;
+        let end = End::open(container.clone(), id.clone(), dir.to_owned())?;
+        Ok(Self {
+            end,
+            state,
+            identity: OnceLock::new(),
+            early: Mutex::default(),
+        })
+    }
+
+    /// A process that has just been launched: it may have ended, and its directory be gone, already.
+    pub(crate) fn launched(
+        end: End,
+        state: ProcessState,
+        identity: Identity,
+        early: Early,
+    ) -> Self {
+        Self {
+            end,
+            state,
+            identity: OnceLock::from(identity),
+            early: Mutex::new(early),
+        }
+    }
+
     /// Its id inside the container.
     pub fn id(&self) -> &ProcessId {
-        &self.id
+        &self.end.process
     }
 
     /// The container's id.
     pub fn container_id(&self) -> &ContainerId {
-        &self.container
+        &self.end.container
     }
 
     /// The process directory.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.end.dir
     }
 
     /// Whether this is an exec, not the container's init.
@@ -59,7 +100,10 @@ impl Process {
     /// # Errors
     /// Its keys are not of the types that the specification gives them.
     pub fn spec(&self) -> Result<oci_spec::runtime::Process> {
-        todo!()
+        self.state.oci_process().map_err(|e| Error::BadProcess {
+            path: self.dir().join(layout::PROCESS_FILE),
+            cause: e.to_string(),
+        })
     }
 
     /// Its pid and start time; `None` while it is being created.
@@ -67,7 +111,21 @@ impl Process {
     /// # Errors
     /// `pid` or `starttime` cannot be understood.
     pub fn identity(&self) -> Result<Option<Identity>> {
-        todo!()
+        if let Some(identity) = self.identity.get() {
+            return Ok(Some(*identity));
+        }
+        match Identity::recorded(self.dir()) {
+            Ok(Some(identity)) => Ok(Some(*self.identity.get_or_init(|| identity))),
+            Ok(None) => Ok(None),
+            // The runtime has written `pid`, the shim not yet `starttime`.
+            Err(e) if e.is_absent() && self.shim_lives()? => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Its pid and start time, while this very process runs.
+    pub(crate) fn alive(&self) -> Result<Option<Identity>> {
+        Ok(self.identity()?.filter(Identity::is_alive))
     }
 
     /// Its shim, dead or alive; `None` when none has said its name yet.
@@ -75,7 +133,11 @@ impl Process {
     /// # Errors
     /// `shim.json` cannot be understood.
     pub fn shim(&self) -> Result<Option<ShimRecord>> {
-        todo!()
+        match ShimRecord::read(self.dir()) {
+            Ok(shim) => Ok(Some(shim)),
+            Err(e) if e.is_absent() => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Whether its shim lives: whether `shim.lock` is held.
@@ -83,79 +145,190 @@ impl Process {
     /// # Errors
     /// The lock cannot be tested.
     pub fn shim_lives(&self) -> Result<bool> {
-        todo!()
+        self.end.shim_lives()
     }
 
     /// Sends a signal to this very process, whoever may have its pid by now.
     ///
     /// # Errors
-    /// It has exited, or does not exist yet, or the system's.
-    pub fn signal(&self, _signal: i32) -> Result<()> {
-        todo!()
+    /// [`Error::ContainerExited`] or [`Error::ProcessExited`]; [`Error::ContainerNotStarted`] while it does not exist;
+    /// the system's.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        let failed = |e| Error::io("signal", self.dir())(e);
+        let Some(identity) = self.identity()? else {
+            return Err(self.without_pid()?);
+        };
+        // A zombie takes every signal and obeys none.
+        let fd = match identity.open().map_err(failed)? {
+            Some(fd) if identity.is_alive() => fd,
+            _ => return Err(self.exited()),
+        };
+        match pidfd::send_signal(fd.as_fd(), signal) {
+            Ok(()) => Ok(()),
+            Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => Err(self.exited()),
+            Err(e) => Err(failed(e)),
+        }
     }
 
     /// Gives its terminal a size.
     ///
     /// # Errors
-    /// It has no terminal or has exited, or its shim is gone or stuck.
-    pub fn resize(&self, _columns: u16, _rows: u16) -> Result<()> {
-        todo!()
+    /// [`Error::NoTerminal`]; it has exited, or its shim is gone or stuck.
+    pub fn resize(&self, columns: u16, rows: u16) -> Result<()> {
+        if !self.terminal() {
+            return Err(Error::NoTerminal {
+                id: self.container_id().clone(),
+                process: self.id().clone(),
+            });
+        }
+        self.send(Message::Resize { columns, rows })
     }
 
-    /// Lets it see end of file on stdin, after what was written already (and once every other writer has closed).
+    /// Lets it see end of file on stdin, after what was written already, and once everybody else who holds its stdin
+    /// open for writing has let go too.
     ///
     /// # Errors
     /// It has exited, or its shim is gone or stuck.
     pub fn close_stdin(&self) -> Result<()> {
-        todo!()
+        self.send(Message::CloseStdin)
+    }
+
+    fn send(&self, message: Message) -> Result<()> {
+        match self.end.look()? {
+            Look::Waiting => (),
+            Look::Recorded(_) => return Err(self.exited()),
+            Look::ShimGone => return Err(self.shim_gone()?),
+        }
+        let path = self.dir().join(layout::CONTROL_FIFO);
+        // Both ends: the open never fails for want of a reader, and what was written stays while a shim is replaced.
+        let control =
+            fifo::open_read_write(&path).map_err(Error::io("open control fifo", &path))?;
+        // One write of less than PIPE_BUF bytes: all of it or nothing (pipe(7)).
+        let mut control = std::fs::File::from(control);
+        match control.write(message.encode().as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(Error::ControlFull { path }),
+            Err(e) => Err(Error::io("write control fifo", &path)(e)),
+        }
     }
 
     /// Waits until its exit status is on record.
     ///
     /// # Errors
-    /// [`crate::Error::WaitTimeout`]; [`crate::Error::ShimGone`] when nobody will ever record it.
-    pub fn wait(&self, _timeout: Option<Duration>) -> Result<ExitRecord> {
-        todo!()
+    /// [`Error::WaitTimeout`]; [`Error::ShimGone`] when nobody will ever record it.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<ExitRecord> {
+        let deadline = Deadline::after(timeout);
+        let mut look = self.end.look_before_waiting()?;
+        loop {
+            match look {
+                Look::Recorded(record) => return Ok(record),
+                Look::ShimGone => return Err(self.shim_gone()?),
+                Look::Waiting if deadline.has_passed() => {
+                    return Err(Error::WaitTimeout {
+                        id: self.container_id().clone(),
+                        process: self.id().clone(),
+                        timeout: timeout.unwrap_or_default(),
+                    });
+                }
+                Look::Waiting => self.end.wait(deadline)?,
+            }
+            look = self.end.look()?;
+        }
     }
 
     /// Waits until its shim has finished everything: output drained, the runtime's state deleted.
     ///
     /// # Errors
-    /// [`crate::Error::ShimBusy`] when that takes longer than it may.
-    pub fn wait_gone(&self, _timeout: Option<Duration>) -> Result<()> {
-        todo!()
+    /// [`Error::ShimBusy`] when that takes longer than it may.
+    pub fn wait_gone(&self, timeout: Option<Duration>) -> Result<()> {
+        if self.end.wait_for_shim(Deadline::after(timeout))? {
+            return Ok(());
+        }
+        Err(Error::ShimBusy {
+            id: self.container_id().clone(),
+            process: self.id().clone(),
+            timeout: timeout.unwrap_or_default(),
+        })
     }
 
-    /// How it ended; `None` while it has not.
+    /// How it ended; `None` while it has not. Where only a number is left of it (`exitStatus` of a containerd 0.2 shim, the line
+    /// in `exit` when the directory is gone), a signal shows as the code 128 + signal.
     ///
     /// # Errors
     /// The record cannot be understood.
     pub fn exit_record(&self) -> Result<Option<ExitRecord>> {
-        todo!()
+        self.end.record()
     }
 
     /// How it ended, as one number: the code, 128 + signal, or 255 when unknown.
     ///
     /// # Errors
-    /// [`crate::Error::ProcessNotExited`] while it has not; the record cannot be understood.
-    pub fn exit_status(&self) -> Result<u32> {
-        todo!()
+    /// [`Error::ProcessNotExited`] while it has not; the record cannot be understood.
+    pub fn exit_status(&self) -> Result<u8> {
+        match self.exit_record()? {
+            Some(record) => Ok(record.status.number()),
+            None => Err(Error::ProcessNotExited {
+                id: self.container_id().clone(),
+                process: self.id().clone(),
+            }),
+        }
     }
 
-    /// Opens its FIFOs, to attach.
+    /// Opens its FIFOs, to attach: its stdin for writing, its stdout and stderr as their only reader. What a launch returned
+    /// has its output even when it has ended, and its directory is gone, by the time of the first call.
     ///
     /// # Errors
-    /// [`crate::Error::StreamTaken`] when somebody else reads them.
+    /// [`Error::StreamTaken`] when somebody else reads them.
     pub fn stdio(&self) -> Result<Streams> {
-        todo!()
+        let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
+        streams::open(self.dir(), &self.state, early)
     }
 
     /// Removes the directory of an exec that has ended, once its shim is gone.
     ///
     /// # Errors
-    /// It has not exited; it is the container's init; the system's.
+    /// [`Error::ProcessNotExited`]; [`Error::ShimBusy`]; the system's. A container's init goes with its container
+    /// ([`crate::Container::delete`]).
     pub fn delete(&self) -> Result<()> {
-        todo!()
+        if self.id().is_init() || self.alive()?.is_some() {
+            return Err(Error::ProcessNotExited {
+                id: self.container_id().clone(),
+                process: self.id().clone(),
+            });
+        }
+        self.wait_gone(Some(directory::PATIENCE))?;
+        directory::remove(self.dir())
+    }
+
+    /// The error that says that it has ended.
+    pub(crate) fn exited(&self) -> Error {
+        let id = self.container_id().clone();
+        if self.id().is_init() {
+            return Error::ContainerExited { id };
+        }
+        Error::ProcessExited {
+            id,
+            process: self.id().clone(),
+        }
+    }
+
+    fn shim_gone(&self) -> Result<Error> {
+        Ok(Error::ShimGone {
+            id: self.container_id().clone(),
+            process: self.id().clone(),
+            alive: self.alive()?.is_some(),
+        })
+    }
+
+    /// Why there is no pid.
+    fn without_pid(&self) -> Result<Error> {
+        Ok(match self.end.look()? {
+            Look::Waiting => Error::ContainerNotStarted {
+                id: self.container_id().clone(),
+            },
+            Look::Recorded(_) => self.exited(),
+            Look::ShimGone => self.shim_gone()?,
+        })
     }
 }
 
@@ -163,6 +336,6 @@ impl Process {
 /// [`Process::exit_record`] and [`Process::shim_lives`] before polling it.
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.exit.as_fd()
+        self.end.as_fd()
     }
 }

@@ -1,12 +1,22 @@
-//! What a container is now: [`Status`], and the OCI [`State`].
+//! What a container is now: [`Status`], and the OCI [`State`]. From its own files and the kernel; the runtime is asked only
+//! where the kernel does not tell.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 
-use serde::Serialize;
+use holdfast_common::identity::Identity;
+use holdfast_common::layout;
+use holdfast_common::state_file::{self, RECORD_LIMIT};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::freezer;
+use crate::process::Process;
 
 /// What a container is now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Its shim is at work; there is no process yet.
@@ -15,7 +25,7 @@ pub enum Status {
     Created,
     /// Its process runs.
     Running,
-    /// Its processes are frozen.
+    /// Its processes are frozen, or being frozen.
     Paused,
     /// Its process has ended.
     Stopped,
@@ -23,7 +33,7 @@ pub enum Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
@@ -37,7 +47,7 @@ impl fmt::Display for Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
-    /// Version of the specification.
+    /// Version of the specification, as the bundle said at creation.
     pub oci_version: String,
     /// The container's id.
     pub id: String,
@@ -51,9 +61,113 @@ pub struct State {
     pub rootfs: String,
     /// When it was created, RFC 3339.
     pub created: String,
-    /// The bundle's annotations.
+    /// The bundle's annotations at creation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// The user that owns it.
+    /// The user that owns it; runc leaves this empty, and so do we.
     pub owner: String,
+}
+
+/// What the runtime says of a container (`state`), as far as it is looked at.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RuntimeState {
+    pub pid: i32,
+    pub status: String,
+    #[serde(default)]
+    pub bundle: String,
+}
+
+impl RuntimeState {
+    /// As a status of ours: what it may be beyond these is running.
+    pub fn status(&self) -> Status {
+        match self.status.as_str() {
+            "creating" => Status::Creating,
+            "created" => Status::Created,
+            "paused" | "pausing" => Status::Paused,
+            "stopped" => Status::Stopped,
+            _ => Status::Running,
+        }
+    }
+}
+
+/// What a container's init says of it, and who that is while it lives.
+pub(crate) fn of_init(
+    init: &Process,
+    ask_runtime: impl FnOnce() -> Result<RuntimeState>,
+) -> Result<(Status, Option<Identity>)> {
+    if init.exit_record()?.is_some() {
+        return Ok((Status::Stopped, None));
+    }
+    let Some(identity) = init.identity()? else {
+        let creating = init.shim_lives()? && init.exit_record()?.is_none();
+        let status = if creating {
+            Status::Creating
+        } else {
+            Status::Stopped
+        };
+        return Ok((status, None));
+    };
+    if !identity.is_alive() {
+        return Ok((Status::Stopped, None));
+    }
+    let status = match runs_runtime(init, identity)? {
+        Some(true) => Status::Created,
+        Some(false) if freezer::is_frozen(identity.pid) => Status::Paused,
+        Some(false) => Status::Running,
+        None => ask_runtime()?.status(),
+    };
+    Ok((status, Some(identity)))
+}
+
+/// Whether a process still executes what it did when it was created: the runtime, that is. `None` when nobody may tell:
+/// the kernel, or a directory that has no `created`.
+pub(crate) fn runs_runtime(init: &Process, identity: Identity) -> Result<Option<bool>> {
+    let file = init.dir().join(layout::CREATED_FILE);
+    let created = match state_file::read_bytes(&file, RECORD_LIMIT) {
+        Ok(created) => created,
+        Err(e) if e.is_absent() => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let exe = format!("/proc/{}/exe", identity.pid);
+    match std::fs::metadata(&exe) {
+        Ok(exe) => {
+            let now = format!("{}:{}", exe.dev(), exe.ino());
+            Ok(Some(created.trim_ascii() == now.as_bytes()))
+        }
+        // It is ending: what it last was is not known any more, and does not matter.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Some(false)),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(e) => Err(Error::io("look at", exe)(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_is_printed_as_runc_prints_it() {
+        let mut state = State {
+            oci_version: "1.0.2-dev".to_owned(),
+            id: "web".to_owned(),
+            pid: 0,
+            status: Status::Stopped,
+            bundle: "/b".to_owned(),
+            rootfs: "/b/rootfs".to_owned(),
+            created: "2026-01-02T03:04:05.678901234Z".to_owned(),
+            annotations: BTreeMap::new(),
+            owner: String::new(),
+        };
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(
+            text,
+            r#"{"ociVersion":"1.0.2-dev","id":"web","pid":0,"status":"stopped","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-02T03:04:05.678901234Z","owner":""}"#
+        );
+        state.annotations.insert("a".to_owned(), "1".to_owned());
+        let text = serde_json::to_string(&state).unwrap();
+        assert!(
+            text.contains(r#""annotations":{"a":"1"},"owner":"""#),
+            "{text}"
+        );
+    }
 }

@@ -1,0 +1,255 @@
+//! How a process's end is learned: from its record first, from its shim's lock second, and only then by waiting for
+//! `exit` (docs/architecture.md, "Reattach, in this order"). A reader that opened `exit` after the shim had gone would
+//! wait for ever; one that looks in this order never does.
+//!
+//! The directory may be removed, and another container of the same id may take its place, at any moment: what is
+//! read counts only if the `exit` FIFO in the directory is still the one that is held open here. The status then still
+//! stands, as a number, in the FIFO itself.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source, read_status_number};
+use holdfast_common::id::{ContainerId, ProcessId};
+use holdfast_common::identity::Identity;
+use holdfast_common::layout;
+use holdfast_common::sys::fifo::{self, Outlook};
+use holdfast_common::sys::flock;
+use nix::poll::PollFlags;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+
+/// How long a shim may take from closing `exit` to releasing its lock, or from taking its lock to opening `exit`: it is
+/// system calls, unless it was stopped in between.
+const TURN: Duration = Duration::from_millis(1);
+/// How many of those are waited for.
+const TURNS: u32 = 1000;
+
+/// What is known of a process's end.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// It is on record.
+    Recorded(ExitRecord),
+    /// A shim lives that will record it.
+    Waiting,
+    /// No shim lives, and nothing is on record.
+    ShimGone,
+}
+
+/// Where a process's end will show.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub container: ContainerId,
+    pub process: ProcessId,
+    pub dir: PathBuf,
+    exit: OwnedFd,
+}
+
+impl End {
+    /// Opens `exit` in a process directory.
+    pub fn open(container: ContainerId, process: ProcessId, dir: PathBuf) -> Result<Self> {
+        let path = dir.join(layout::EXIT_FIFO);
+        let failed = |source| Error::io("open exit fifo", &path)(source);
+        let exit = fifo::open_read(&path).map_err(failed)?;
+        if !fifo::is_fifo(exit.as_fd()).map_err(failed)? {
+            return Err(Error::NotAFifo { path });
+        }
+        Ok(Self::with(container, process, dir, exit))
+    }
+
+    /// As [`End::open`], with an `exit` that is open already.
+    pub fn with(container: ContainerId, process: ProcessId, dir: PathBuf, exit: OwnedFd) -> Self {
+        Self {
+            container,
+            process,
+            dir,
+            exit,
+        }
+    }
+
+    /// Another handle of the same end.
+    pub fn try_clone(&self) -> Result<Self> {
+        let exit = self.exit.try_clone().map_err(self.failed("duplicate"))?;
+        Ok(Self::with(
+            self.container.clone(),
+            self.process.clone(),
+            self.dir.clone(),
+            exit,
+        ))
+    }
+
+    fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> Error {
+        Error::io(operation, self.dir.join(layout::EXIT_FIFO))
+    }
+
+    /// Whether the directory is still this process's: neither removed nor replaced.
+    fn is_in_place(&self) -> Result<bool> {
+        let held = File::from(self.exit.try_clone().map_err(self.failed("duplicate"))?);
+        let held = held.metadata().map_err(self.failed("look at"))?;
+        match std::fs::symlink_metadata(self.dir.join(layout::EXIT_FIFO)) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+            // Nothing can have replaced a directory without bringing an `exit` of its own.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(self.dir.is_dir()),
+            Err(e) => Err(self.failed("look at")(e)),
+        }
+    }
+
+    /// How the process ended; `None` while nothing is on record.
+    pub fn record(&self) -> Result<Option<ExitRecord>> {
+        let found = self.read_record();
+        // In this order: the directory was in place while the record was read, if it is now.
+        if self.is_in_place()? {
+            return found;
+        }
+        let line = fifo::peek(self.exit.as_fd()).map_err(self.failed("look into"))?;
+        let number = std::str::from_utf8(&line).ok().map(str::trim);
+        let Some(number) = number.and_then(|number| number.parse().ok()) else {
+            return Ok(None);
+        };
+        Ok(Some(numbered(number, 0, SystemTime::now())))
+    }
+
+    fn read_record(&self) -> Result<Option<ExitRecord>> {
+        if let Some(record) = ExitRecord::read(&self.dir)? {
+            return Ok(Some(record));
+        }
+        // All that a containerd 0.2 shim leaves.
+        let Some(number) = read_status_number(&self.dir)? else {
+            return Ok(None);
+        };
+        let file = self.dir.join(layout::EXIT_STATUS_FILE);
+        let written = std::fs::metadata(&file).and_then(|meta| meta.modified());
+        let number = u8::try_from(number).map_err(|_| Error::NotAStatus {
+            path: file.clone(),
+            number,
+        })?;
+        let pid = Identity::recorded(&self.dir).ok().flatten();
+        Ok(Some(numbered(
+            number,
+            pid.map_or(0, |identity| identity.pid),
+            written.unwrap_or_else(|_| SystemTime::now()),
+        )))
+    }
+
+    /// Whether a shim lives that looks after this process.
+    pub fn shim_lives(&self) -> Result<bool> {
+        let lock = self.dir.join(layout::SHIM_LOCK_FILE);
+        let held = flock::is_held(&lock);
+        if self.is_in_place()? {
+            return held.map_err(Error::io("test lock", &lock));
+        }
+        // The lock is gone with the directory, but the FIFO's writer is the shim.
+        Ok(self.outlook()? == Outlook::Quiet)
+    }
+
+    fn outlook(&self) -> Result<Outlook> {
+        fifo::outlook(self.exit.as_fd()).map_err(self.failed("look into"))
+    }
+
+    /// What is known now.
+    pub fn look(&self) -> Result<Look> {
+        if let Some(record) = self.record()? {
+            return Ok(Look::Recorded(record));
+        }
+        if self.shim_lives()? {
+            return Ok(Look::Waiting);
+        }
+        // It may have recorded and gone between the two looks.
+        Ok(match self.record()? {
+            Some(record) => Look::Recorded(record),
+            None => Look::ShimGone,
+        })
+    }
+
+    /// What is known now; after [`Look::Waiting`], `exit` is sure to become readable or to hang up. A shim that is being
+    /// killed closes `exit` an instant before its lock: who opens `exit` in that instant sees a shim that lives, and
+    /// would never see it go.
+    pub fn look_before_waiting(&self) -> Result<Look> {
+        for _ in 0..TURNS {
+            let look = self.look()?;
+            if !matches!(look, Look::Waiting) || self.outlook()? != Outlook::End {
+                return Ok(look);
+            }
+            // Nothing tells when a lock is released: the one place where time must pass.
+            let turn = Deadline::after(Some(TURN));
+            turn.poll(self.exit.as_fd(), PollFlags::POLLIN)
+                .map_err(self.failed("wait for"))?;
+        }
+        self.look()
+    }
+
+    /// Waits until there is something to [look](End::look) at.
+    pub fn wait(&self, deadline: Deadline) -> Result<()> {
+        let seen = deadline.poll(self.exit.as_fd(), PollFlags::POLLIN);
+        let seen = seen.map_err(self.failed("wait for"))?;
+        if seen.contains(PollFlags::POLLIN) {
+            self.discard_noise()?;
+        }
+        Ok(())
+    }
+
+    /// Takes what somebody other than the shim has written into `exit`, or everybody would spin on it: the shim writes
+    /// only when the record is there.
+    pub fn discard_noise(&self) -> Result<()> {
+        if self.record()?.is_none() && self.is_in_place()? {
+            let mut noise = [0; 4096];
+            let mut exit = File::from(self.exit.try_clone().map_err(self.failed("duplicate"))?);
+            match exit.read(&mut noise) {
+                Ok(_) => (),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => (),
+                Err(e) => return Err(self.failed("read")(e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no shim looks after this process any more; false when the time is over first.
+    pub fn wait_for_shim(&self, deadline: Deadline) -> Result<bool> {
+        while self.shim_lives()? {
+            if deadline.has_passed() {
+                return Ok(false);
+            }
+            // As in look_before_waiting: no hang-up comes any more.
+            let deadline = match self.outlook()? {
+                Outlook::End => deadline.at_most(TURN),
+                Outlook::Bytes | Outlook::Quiet => deadline,
+            };
+            // Hang-ups are always reported; the status, which may be there, is not waited for.
+            deadline
+                .poll(self.exit.as_fd(), PollFlags::empty())
+                .map_err(self.failed("wait for"))?;
+        }
+        Ok(true)
+    }
+}
+
+impl AsFd for End {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.exit.as_fd()
+    }
+}
+
+/// A record of which only the number is known: the code, or 128 + signal, which cannot be told from a code.
+fn numbered(number: u8, pid: i32, exited_at: SystemTime) -> ExitRecord {
+    ExitRecord {
+        pid,
+        exited_at,
+        status: ExitStatus::Code(number),
+        oom_killed: None,
+        source: Source::Reaped,
+    }
+}
+
+/// Whether a process directory is one: not a link, not a file.
+pub(crate) fn is_real_dir(dir: &Path) -> Result<bool> {
+    match std::fs::symlink_metadata(dir) {
+        Ok(meta) => Ok(meta.is_dir()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("open", dir)(e)),
+    }
+}
