@@ -283,6 +283,22 @@ impl Capture {
     }
 }
 
+/// `command` as the arguments of `wrapper`, which executes it, in the environment and the directory that it asks for.
+#[must_use]
+pub fn behind(mut wrapper: Command, command: &Command) -> Command {
+    wrapper.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapper.env(name, value),
+            None => wrapper.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        wrapper.current_dir(dir);
+    }
+    wrapper
+}
+
 /// Bytes as text, for messages and comparisons.
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {

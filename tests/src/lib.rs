@@ -12,6 +12,7 @@
 //! | [`bundle`], [`spec`], [`rootfs`] | OCI bundles over one shared busybox |
 //! | [`command`] | runs `holdfast` with a deadline |
 //! | [`terminal`] | runs a command on a terminal of its own |
+//! | [`strace`] | kills a command at an exact point of its own doing |
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
 //! | [`dump`] | what a failing test prints |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
@@ -34,6 +35,7 @@ pub mod process;
 pub mod rootfs;
 pub mod sandbox;
 pub mod spec;
+pub mod strace;
 pub mod terminal;
 pub mod wait;
 

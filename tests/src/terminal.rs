@@ -12,7 +12,7 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::command::text;
+use crate::command::{behind, text};
 use crate::{DEADLINE, Proc, Sandbox, wait};
 
 impl Sandbox {
@@ -52,17 +52,7 @@ impl Sandbox {
 fn in_own_session(command: &Command) -> Command {
     let mut session = Command::new("setsid");
     session.args(["--ctty", "--wait"]);
-    session.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => session.env(name, value),
-            None => session.env_remove(name),
-        };
-    }
-    if let Some(dir) = command.get_current_dir() {
-        session.current_dir(dir);
-    }
-    session
+    behind(session, command)
 }
 
 /// A terminal, and the command that was started on it. The command is killed when it is dropped.

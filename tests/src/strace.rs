@@ -1,0 +1,103 @@
+//! Kills a program at an exact point of its own doing: right before the n-th time that it makes a certain system call,
+//! which is then not made. strace(1) does both the counting and the killing; it does not follow children, so what the
+//! program has started goes on by itself.
+
+use std::fmt;
+use std::fs;
+use std::process::{Command, Output};
+
+use crate::Sandbox;
+use crate::command::{behind, show};
+
+/// System calls between which a launcher's world changes, or that it waits in.
+const CALLS: &str = "/^(mkdir|mknod|open|creat|write|rename|unlink|rmdir|flock|clone|fork|vfork|wait|poll|ppoll|read$)";
+
+/// A point in a program's life: right before its `nth` call of `call`, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    call: String,
+    nth: usize,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} #{}", self.call, self.nth)
+    }
+}
+
+impl Sandbox {
+    /// Runs a command without input to its end, unharmed, and returns its moments in their order, from the first
+    /// directory that it makes.
+    ///
+    /// # Panics
+    /// As [`Sandbox::output`], and when the command fails or makes no directory.
+    #[track_caller]
+    pub fn moments(&self, command: &Command) -> Vec<Moment> {
+        let trace = self.path().join("trace");
+        let mut strace = Command::new("strace");
+        strace.arg("-o").arg(&trace);
+        strace.arg("-e").arg(format!("trace={CALLS}"));
+        let output = self.output_of(behind(strace, command));
+        let trace = fs::read_to_string(&trace).expect("read strace's output");
+        assert!(output.status.success(), "{}\n{trace}", show(&output));
+        let mut moments: Vec<Moment> = Vec::new();
+        for call in trace.lines().filter_map(call_of) {
+            let before = moments.iter().filter(|moment| moment.call == call).count();
+            moments.push(Moment {
+                call: call.to_owned(),
+                nth: before + 1,
+            });
+        }
+        let first = moments.iter().position(|m| m.call.starts_with("mkdir"));
+        moments.split_off(first.expect("the command makes a directory"))
+    }
+
+    /// Runs a command without input, and kills it with SIGKILL at a moment. The exit status is the killed
+    /// command's, or, when that moment did not come this time, what it ended with.
+    ///
+    /// # Panics
+    /// As [`Sandbox::output`].
+    #[track_caller]
+    pub fn killed_at(&self, moment: &Moment, command: &Command) -> Output {
+        let Moment { call, nth } = moment;
+        let mut strace = Command::new("strace");
+        strace.args(["-o", "/dev/null", "-e", &format!("trace={call}")]);
+        strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={nth}")]);
+        self.output_of(behind(strace, command))
+    }
+}
+
+/// The system call in a line of strace's. Signals and ends have lines of other forms.
+fn call_of(line: &str) -> Option<&str> {
+    let (name, _) = line.split_once('(')?;
+    name.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        .then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_command_dies_between_two_system_calls() {
+        let sandbox = Sandbox::new("strace");
+        let mut mkdir = Command::new("mkdir");
+        mkdir
+            .args(["one", "two", "three"])
+            .current_dir(sandbox.path());
+        let moments = sandbox.moments(&mkdir);
+        let names: Vec<String> = moments.iter().map(ToString::to_string).collect();
+        assert_eq!(names[..3], ["mkdir #1", "mkdir #2", "mkdir #3"]);
+
+        let mut mkdir = Command::new("mkdir");
+        mkdir
+            .args(["four", "five", "six"])
+            .current_dir(sandbox.path());
+        let output = sandbox.killed_at(&moments[1], &mkdir);
+        assert_eq!(output.status.signal(), Some(9), "{}", show(&output));
+        let made = ["four", "five", "six"].map(|name| sandbox.path().join(name).is_dir());
+        assert_eq!(made, [true, false, false]);
+    }
+}
