@@ -1,8 +1,12 @@
 //! `list` and `state`: what there is.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use clap::Args;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use holdfast::{ContainerId, Entry, State};
+use nix::unistd::User;
 
 use super::error::Result;
 use super::globals::Globals;
@@ -61,7 +65,12 @@ pub fn list(args: &ListArgs, globals: &Globals, reporter: Reporter) -> Result<u8
 }
 
 fn state_of(entry: Entry, reporter: Reporter) -> Option<State> {
-    match entry.container.and_then(|container| container.state()) {
+    let found = entry.container.and_then(|container| {
+        let state = container.state()?;
+        let owner = owner(container.dir());
+        Ok(State { owner, ..state })
+    });
+    match found {
         Ok(state) => Some(state),
         // It was deleted while we looked.
         Err(holdfast::Error::NotFound { .. }) => None,
@@ -69,6 +78,17 @@ fn state_of(entry: Entry, reporter: Reporter) -> Option<State> {
             reporter.warning(&format!("container {}: {e}", entry.id));
             None
         }
+    }
+}
+
+/// The name of the user whose directory it is, or the number of one without a name; as runc, only in lists.
+fn owner(dir: &Path) -> String {
+    let Ok(meta) = dir.metadata() else {
+        return String::new();
+    };
+    match User::from_uid(meta.uid().into()) {
+        Ok(Some(user)) => user.name,
+        _ => format!("#{}", meta.uid()),
     }
 }
 
