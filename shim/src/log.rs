@@ -1,5 +1,6 @@
 //! shim-log.json: what a shim has to say, as JSON lines that containerd 0.2 reads too. Bounded: after [`MOST_LINES`] it
-//! falls silent, so that nothing a peer does can fill the disk. A log that cannot be written is no reason to stop.
+//! falls silent, and over a log of [`ENOUGH_BYTES`] it never begins, so that nothing a peer does, a re-exec between its
+//! bad lines included, can fill the disk. A log that cannot be written is no reason to stop.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -13,6 +14,8 @@ use log::{Level, LevelFilter, Metadata, Record};
 
 /// How many lines one shim writes.
 const MOST_LINES: u32 = 256;
+/// How long a log may be for a shim to add to it.
+const ENOUGH_BYTES: u64 = 64 << 10;
 
 struct ShimLog {
     file: OnceLock<File>,
@@ -36,6 +39,9 @@ pub fn open() -> io::Result<()> {
         .create(true)
         .mode(0o600)
         .open(layout::SHIM_LOG_FILE)?;
+    if file.metadata()?.len() >= ENOUGH_BYTES {
+        LOG.lines.store(MOST_LINES + 1, Ordering::Relaxed);
+    }
     let _ = LOG.file.set(file);
     // Opened twice (launch going on into hold without a re-exec), the first stays.
     let _ = log::set_logger(&LOG);
