@@ -17,9 +17,11 @@ use serde_json::{Value, json};
 
 use crate::{Bundle, DEADLINE, Proc, Sandbox, binaries, fifo};
 
+mod client;
 mod failure;
 mod process;
 
+pub use client::Client02;
 pub use failure::StartError;
 pub use process::Process02;
 

@@ -1,7 +1,6 @@
 //! A process of the daemon's: its control FIFO, its end, its status.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -84,15 +83,19 @@ impl Process02<'_> {
         Err(StartError::Start(crate::command::text(&all)))
     }
 
-    /// Writes one line to `control`.
+    /// Writes one line, or anything else, to `control`.
     ///
     /// # Panics
-    /// When it cannot be written.
-    pub fn control(&self, line: &str) {
-        let mut control = &self.control;
-        control
-            .write_all(line.as_bytes())
-            .expect("write to control");
+    /// When nobody makes room for it before the deadline.
+    #[track_caller]
+    pub fn control(&self, line: impl AsRef<[u8]>) {
+        self.sandbox.write_all(&self.control, line.as_ref());
+    }
+
+    /// The daemon's end of `control`, which is open both ways.
+    #[must_use]
+    pub fn control_fifo(&self) -> &File {
+        &self.control
     }
 
     /// Asks for stdin to be closed.
@@ -102,7 +105,7 @@ impl Process02<'_> {
 
     /// Asks for another terminal size.
     pub fn resize(&self, columns: u16, rows: u16) {
-        self.control(&format!("1 {columns} {rows}\n"));
+        self.control(format!("1 {columns} {rows}\n"));
     }
 
     /// The exit status on record, as containerd reads it: nothing while the file is absent or empty.
