@@ -10,6 +10,7 @@
 //! | [`sandbox`] | directories, ids and presets of one test |
 //! | [`cleanup`] | kills, unmounts and removes what a sandbox left, and nothing else |
 //! | [`bundle`], [`spec`], [`rootfs`] | OCI bundles over one shared busybox |
+//! | [`gate`] | where a container waits for the test |
 //! | [`command`] | runs `holdfast` with a deadline |
 //! | [`terminal`] | runs a command on a terminal of its own |
 //! | [`strace`] | kills a command at an exact point of its own doing |
@@ -31,6 +32,7 @@ pub mod daemon02;
 pub mod dump;
 pub mod fake_runtime;
 pub mod fifo;
+pub mod gate;
 pub mod process;
 pub mod rootfs;
 pub mod sandbox;
@@ -42,6 +44,7 @@ pub mod wait;
 pub use bundle::Bundle;
 pub use command::Running;
 pub use fake_runtime::FakeRuntime;
+pub use gate::Gate;
 pub use process::Proc;
 pub use sandbox::Sandbox;
 pub use terminal::Terminal;
