@@ -50,6 +50,12 @@ pub enum Error {
         /// The bundle.
         bundle: PathBuf,
     },
+    /// A console socket for a process without a terminal.
+    #[error("console socket {}: the process has no terminal to send", socket.display())]
+    NothingForSocket {
+        /// The socket.
+        socket: PathBuf,
+    },
     /// `HOLDFAST_STDIO` is set to nonsense.
     #[error("HOLDFAST_STDIO: {0}")]
     BadPreset(super::stdio::BadPolicy),

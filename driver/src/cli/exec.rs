@@ -12,8 +12,8 @@ use holdfast_common::sys::pty;
 use serde_json::json;
 
 use super::error::{Error, Result};
-use super::globals::{Globals, absolute};
-use super::launch::write_pid_file;
+use super::globals::Globals;
+use super::launch::{console_socket, write_pid_file};
 use super::logging::Reporter;
 use super::run::{let_go, status_code};
 use super::session::{DetachKeys, Options, Outcome, Session, Signals};
@@ -124,10 +124,14 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         Some(name) => name.clone(),
         None => random_name()?,
     };
+    let console_socket = args
+        .console_socket
+        .as_deref()
+        .map(|socket| console_socket(socket, spec.has_terminal()));
     let options = ExecOptions {
         stdio: args.stdio.policies()?,
         preserve_fds: args.preserve_fds,
-        console_socket: args.console_socket.as_deref().map(absolute).transpose()?,
+        console_socket: console_socket.transpose()?,
         auto_remove: args.rm,
     };
     if args.detach {

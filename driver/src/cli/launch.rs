@@ -60,23 +60,42 @@ impl LaunchArgs {
     /// # Errors
     /// The library's; the pid file cannot be written. Nothing is left behind then.
     pub fn create(&self, driver: &Driver, auto_remove: bool) -> Result<Container> {
+        let bundle = absolute(&self.bundle)?;
+        let console_socket = self.console_socket.as_deref().map(|socket| {
+            let terminal = ProcessSpec::of_bundle(&bundle)?.has_terminal();
+            console_socket(socket, terminal)
+        });
         let options = CreateOptions {
             stdio: self.stdio.policies()?,
             labels: self.labels.clone(),
             no_pivot_root: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds: self.preserve_fds,
-            console_socket: self.console_socket.as_deref().map(absolute).transpose()?,
+            console_socket: console_socket.transpose()?,
             auto_remove,
             checkpoint: None,
         };
-        let container = driver.create(&self.id, &absolute(&self.bundle)?, &options)?;
+        let container = driver.create(&self.id, &bundle, &options)?;
         undo_unless(&container, || {
             self.pid_file
                 .as_deref()
                 .map_or(Ok(()), |path| write_pid_file(path, &container.init()?))
         })?;
         Ok(container)
+    }
+}
+
+/// The socket for a terminal; as with runc, one without a terminal to send is a mistake.
+///
+/// # Errors
+/// There is no terminal.
+pub fn console_socket(socket: &Path, terminal: bool) -> Result<PathBuf> {
+    if terminal {
+        absolute(socket)
+    } else {
+        Err(Error::NothingForSocket {
+            socket: socket.to_owned(),
+        })
     }
 }
 
