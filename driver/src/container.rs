@@ -317,11 +317,15 @@ impl Container {
         ProcessSpec::of_bundle(self.bundle())
     }
 
-    /// The pids of everything in it, as the runtime knows them.
+    /// The pids of everything in it, as the runtime knows them; none of a stopped one, which the runtime may not know
+    /// any more.
     ///
     /// # Errors
     /// The runtime's own message.
     pub fn pids(&self) -> Result<Vec<i32>> {
+        if self.status()? == Status::Stopped {
+            return Ok(Vec::new());
+        }
         let output = self.run_runtime("ps", &["-f", "json", self.id.as_str()])?;
         // runc prints null for none.
         Ok(self
@@ -337,11 +341,14 @@ impl Container {
         self.init()?.signal(signal)
     }
 
-    /// Sends a signal to every process in it.
+    /// Sends a signal to every process in it; to none of a stopped one, whose shim ends what it left.
     ///
     /// # Errors
     /// The runtime's own message.
     pub fn signal_all(&self, signal: i32) -> Result<()> {
+        if self.status()? == Status::Stopped {
+            return Ok(());
+        }
         let signal = signal.to_string();
         self.run_runtime("kill", &["--all", self.id.as_str(), &signal])?;
         Ok(())
