@@ -90,6 +90,10 @@ fn contents(path: &Path, depth: usize, text: &mut String) {
         .open(path);
     match opened.and_then(read) {
         Err(e) => line(text, depth, &format!("({e})")),
+        // What a test made up at random says nothing to anybody. A character may be cut at the end.
+        Ok(bytes) if std::str::from_utf8(&bytes).is_err_and(|e| e.error_len().is_some()) => {
+            line(text, depth, "(not text)");
+        }
         Ok(bytes) => {
             for l in String::from_utf8_lossy(&bytes).lines() {
                 line(text, depth, &format!("| {}", l.escape_debug()));
