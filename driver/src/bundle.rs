@@ -72,18 +72,15 @@ impl Bundle {
     /// # Errors
     /// [`Error::BadBundle`], for JSON with line and column; [`Error::NoProcess`].
     pub fn read(bundle: &Path) -> Result<Self> {
-        let bundle = text::absolute(bundle)?;
         let bad = |path: &Path, cause: Cause| Error::BadBundle {
             path: path.to_owned(),
             cause: cause.to_string(),
         };
-        match std::fs::metadata(&bundle) {
-            Ok(meta) if !meta.is_dir() => {
-                let cause = Cause::Malformed("is not a directory".to_owned());
-                return Err(bad(&bundle, cause));
-            }
-            Ok(_) => (),
-            Err(e) => return Err(bad(&bundle, Cause::Io(e))),
+        // Without links, as runtimes know it: they ask the kernel for the name of their working directory.
+        let bundle = std::fs::canonicalize(bundle).map_err(|e| bad(bundle, Cause::Io(e)))?;
+        if !bundle.is_dir() {
+            let cause = Cause::Malformed("is not a directory".to_owned());
+            return Err(bad(&bundle, cause));
         }
         let file = bundle.join("config.json");
         // A state file may be no link; a config.json may well be one.

@@ -1,5 +1,8 @@
 //! One container: its directory, and what can be done with it.
 
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +13,6 @@ use holdfast_common::process_state::Extension;
 use holdfast_common::request::Wire;
 use holdfast_common::sys::flock::Lock;
 use nix::poll::PollFlags;
-use std::os::fd::AsFd;
 
 use crate::bundle::Bundle;
 use crate::deadline::Deadline;
@@ -108,7 +110,7 @@ impl Container {
     }
 
     /// The OCI runtime that it was created by, with the arguments of then.
-    pub(crate) fn runtime<'a>(&'a self, log_dir: &'a Path) -> Runtime<'a> {
+    fn runtime<'a>(&'a self, log_dir: &'a Path) -> Runtime<'a> {
         let recorded = &self.state.runtime;
         Runtime {
             program: if recorded.is_empty() {
@@ -122,7 +124,7 @@ impl Container {
         }
     }
 
-    fn run_runtime(&self, verb: &'static str, words: &[&str]) -> Result<Vec<u8>> {
+    pub(crate) fn run_runtime(&self, verb: &'static str, words: &[&str]) -> Result<Vec<u8>> {
         self.runtime(&self.dir.join(layout::INIT)).run(verb, words)
     }
 
@@ -262,16 +264,7 @@ impl Container {
         }
         // Many may be launched at once; whoever removes the container waits for all of them.
         let _lock = self.lock(Lock::take_shared)?;
-        let init = self.init()?;
-        match state::of_init(&init, || self.runtime_state())?.0 {
-            Status::Stopped => return Err(init.exited()),
-            Status::Creating => {
-                return Err(Error::ContainerNotStarted {
-                    id: self.id.clone(),
-                });
-            }
-            Status::Created | Status::Running | Status::Paused => (),
-        }
+        self.must_run()?;
 
         let mut process_state = process.to_state();
         let console = options.console_socket.is_some();
@@ -281,6 +274,7 @@ impl Container {
         process_state
             .runtime_args
             .clone_from(&self.state.runtime_args);
+        let init = self.init()?;
         process_state.root_uid = init.process_state().root_uid;
         process_state.root_gid = init.process_state().root_gid;
         process_state.holdfast = Some(Extension {
@@ -355,7 +349,7 @@ impl Container {
     }
 
     /// Takes the lock of whoever changes this container, and makes sure that it is still this container's.
-    pub(crate) fn lock(&self, take: fn(&Path) -> std::io::Result<Lock>) -> Result<Lock> {
+    pub(crate) fn lock(&self, take: fn(&Path) -> io::Result<Lock>) -> Result<Lock> {
         let path = self.dir.join(layout::LOCK_FILE);
         let absent = || Error::NotFound {
             id: self.id.clone(),
@@ -363,20 +357,37 @@ impl Container {
         if !is_real_dir(&self.dir)? {
             return Err(absent());
         }
-        let lock = take(&path).map_err(Error::io("lock", &path))?;
+        let lock = match take(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(absent()),
+            lock => lock.map_err(Error::io("lock", &path))?,
+        };
         // Whoever held it may have removed the container.
-        let held = lock
-            .file()
-            .metadata()
-            .map_err(Error::io("look at", &path))?;
-        match std::fs::symlink_metadata(&path) {
-            Ok(there) if same_file(&there, &held) => Ok(lock),
-            _ => Err(absent()),
+        if self.is_locked_by(&lock)? {
+            Ok(lock)
+        } else {
+            Err(absent())
         }
     }
-}
 
-fn same_file(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
+    /// Whether the container's directory is still the one that this is the lock of: neither removed nor replaced.
+    pub(crate) fn is_locked_by(&self, lock: &Lock) -> Result<bool> {
+        let path = self.dir.join(layout::LOCK_FILE);
+        let held = lock.file().metadata();
+        let held = held.map_err(Error::io("look at", &path))?;
+        let there = std::fs::symlink_metadata(&path);
+        Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())))
+    }
+
+    /// Makes sure that there is a process to speak of.
+    fn must_run(&self) -> Result<()> {
+        match self.status()? {
+            Status::Created | Status::Running | Status::Paused => Ok(()),
+            Status::Creating => Err(Error::ContainerNotStarted {
+                id: self.id.clone(),
+            }),
+            Status::Stopped => Err(Error::ContainerExited {
+                id: self.id.clone(),
+            }),
+        }
+    }
 }

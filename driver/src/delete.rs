@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use holdfast_common::layout;
 use holdfast_common::sys::flock::Lock;
+use holdfast_common::sys::pidfd;
 use nix::libc::SIGKILL;
 use nix::poll::PollFlags;
 
@@ -18,8 +18,9 @@ use crate::container::Container;
 use crate::deadline::Deadline;
 use crate::directory::{self, PATIENCE};
 use crate::error::{Error, Result};
+use crate::freezer;
 use crate::process::Process;
-use crate::state::{RuntimeState, Status};
+use crate::state::{self, RuntimeState, Status};
 
 impl Container {
     /// Removes it, when it is stopped or was never started; with `force`, ends it first.
@@ -27,76 +28,82 @@ impl Container {
     /// # Errors
     /// [`Error::NotStopped`]; [`Error::ShimBusy`]; the runtime's own message.
     pub fn delete(&self, force: bool) -> Result<()> {
-        if force {
-            self.end_init()?;
+        if force && let Ok(init) = self.init() {
+            self.end(&init)?;
         }
         let lock = match self.lock(Lock::take) {
             // Its shim removed it, as its creator had asked.
             Err(Error::NotFound { .. }) if force => return Ok(()),
             lock => lock?,
         };
-        match self.status() {
-            Ok(Status::Stopped) => (),
-            // Nothing of the user's has run: it is as good as stopped, and runc thinks so too.
-            Ok(Status::Created) => self.end_init()?,
-            Ok(Status::Creating | Status::Running | Status::Paused) if force => self.end_init()?,
-            Ok(status @ (Status::Creating | Status::Running | Status::Paused)) => {
-                return Err(Error::NotStopped {
-                    id: self.id().clone(),
-                    status,
-                });
-            }
+        match self.delete_locked(&lock, force) {
+            // It went while we were at it, and whatever failed, failed for that.
+            Err(e) if self.is_locked_by(&lock)? => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Steps 2 to 5. The directory may go at any moment, if the shim is to remove it, and another container of the same
+    /// id may come: nothing is done to that.
+    fn delete_locked(&self, lock: &Lock, force: bool) -> Result<()> {
+        let init = self.init();
+        let processes = self.processes();
+        if !self.is_locked_by(lock)? {
+            return Ok(());
+        }
+        match init {
+            Ok(init) => self.end_if_allowed(&init, force)?,
             // What cannot be understood can still be removed, as long as no shim looks after it.
             Err(e) if !force => return Err(e),
             Err(e) => log::debug!("{e}"),
         }
-        for (_, process) in self.processes()? {
+        for (_, process) in processes? {
             match process {
                 Ok(process) => end_shim(&process, force)?,
                 Err(e) if !force => return Err(e),
                 Err(e) => log::debug!("{e}"),
             }
         }
-        self.delete_from_runtime(force)?;
-        directory::remove(self.dir())?;
-        drop(lock);
+        if self.is_locked_by(lock)? {
+            self.delete_from_runtime(force)?;
+            directory::remove(self.dir())?;
+        }
         Ok(())
     }
 
-    /// Kills its process, if there is one, and waits until it is gone.
-    fn end_init(&self) -> Result<()> {
-        let init = match self.init() {
-            Ok(init) => init,
-            Err(Error::ProcessNotFound { .. }) => return Ok(()),
-            Err(e) => {
-                log::debug!("{e}");
-                return Ok(());
-            }
-        };
-        let frozen = matches!(self.status(), Ok(Status::Paused));
-        match init.signal(SIGKILL) {
-            Ok(()) => (),
-            Err(
-                Error::ContainerExited { .. }
-                | Error::ContainerNotStarted { .. }
-                | Error::ShimGone { .. },
-            ) => return Ok(()),
-            Err(e) => return Err(e),
+    fn end_if_allowed(&self, init: &Process, force: bool) -> Result<()> {
+        let (status, _) = state::of_init(init, || self.runtime_state())?;
+        match status {
+            Status::Stopped => Ok(()),
+            // Nothing of the user's has run: it is as good as stopped, and runc thinks so too.
+            Status::Created => self.end(init),
+            Status::Running | Status::Paused if force => self.end(init),
+            // Nobody waits for this launch any more, or its lock would not be free.
+            Status::Creating if force => kill_shim(init),
+            Status::Creating | Status::Running | Status::Paused => Err(Error::NotStopped {
+                id: self.id().clone(),
+                status,
+            }),
         }
-        if frozen {
-            // In the old freezer, even SIGKILL waits (cgroups(7), freezer).
-            self.resume_to_die();
-        }
-        wait_for_end(&init)
     }
 
-    fn resume_to_die(&self) {
-        if let Err(e) = self
-            .runtime(&self.dir().join(layout::INIT))
-            .run("resume", [self.id().as_str()])
-        {
-            log::debug!("{e}");
+    /// Kills its process, if there is one, and waits until it is gone.
+    fn end(&self, init: &Process) -> Result<()> {
+        let Some(identity) = init.alive()? else {
+            return Ok(());
+        };
+        let frozen = freezer::is_frozen(identity.pid);
+        match init.signal(SIGKILL) {
+            Err(Error::ContainerExited { .. }) => return Ok(()),
+            killed => killed?,
         }
+        if frozen {
+            // In the old freezer, even SIGKILL waits (kernel: cgroup-v1/freezer-subsystem). If it fails, the wait says so.
+            if let Err(e) = self.run_runtime("resume", &[self.id().as_str()]) {
+                log::debug!("{e}");
+            }
+        }
+        wait_for_end(init)
     }
 
     /// Deletes it from the runtime, unless a shim has, or somebody else's container goes by its name there by now.
@@ -111,16 +118,17 @@ impl Container {
             }
             Err(e) => return Err(e),
         }
-        let init = self.dir().join(layout::INIT);
         let words = ["--force", self.id().as_str()];
-        self.runtime(&init).run("delete", words).map(drop)
+        self.run_runtime("delete", &words).map(drop)
     }
 
-    /// Whether what the runtime knows under this id is this container.
+    /// Whether what the runtime knows under this id is this container: the same process, or else the same bundle.
     fn is_mine(&self, state: &RuntimeState) -> bool {
-        if state.pid != 0 {
-            let identity = self.init().and_then(|init| init.identity());
-            return identity.is_ok_and(|identity| identity.is_some_and(|it| it.pid == state.pid));
+        let identity = self.init().and_then(|init| init.identity());
+        if let Ok(Some(identity)) = identity
+            && state.pid != 0
+        {
+            return identity.pid == state.pid;
         }
         let same = |a: &Path, b: &Path| -> io::Result<bool> {
             Ok(std::fs::canonicalize(a)? == std::fs::canonicalize(b)?)
@@ -156,13 +164,16 @@ fn wait_for_end(process: &Process) -> Result<()> {
 /// Waits for a process's shim to finish; with `force`, one that takes too long is killed.
 fn end_shim(process: &Process, force: bool) -> Result<()> {
     match process.wait_gone(Some(PATIENCE)) {
-        Err(Error::ShimBusy { .. }) if force => (),
-        gone => return gone,
+        Err(Error::ShimBusy { .. }) if force => kill_shim(process),
+        gone => gone,
     }
+}
+
+fn kill_shim(process: &Process) -> Result<()> {
     if let Some(shim) = process.shim()? {
         let failed = |source| Error::io("kill the shim of", process.dir())(source);
         if let Some(fd) = shim.identity().open().map_err(failed)? {
-            holdfast_common::sys::pidfd::send_signal(fd.as_fd(), SIGKILL).map_err(failed)?;
+            pidfd::send_signal(fd.as_fd(), SIGKILL).map_err(failed)?;
         }
     }
     process.wait_gone(Some(PATIENCE))

@@ -9,9 +9,9 @@ use holdfast_common::layout;
 
 use crate::error::{Error, Result};
 
-/// How long a shim may take to finish what is left to do when its process has ended: it drains output, runs
-/// `runtime delete`, and bounds both itself.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a shim may take to finish what is left to do when its process has ended: it runs `runtime kill` and
+/// `runtime delete`, and bounds both itself, by less.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A name beside others that no id can have, and that nobody else makes.
 pub(crate) fn unfinished_in(dir: &Path) -> PathBuf {

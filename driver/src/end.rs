@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source, read_status_number};
@@ -48,6 +49,9 @@ pub(crate) struct End {
     pub process: ProcessId,
     pub dir: PathBuf,
     exit: OwnedFd,
+    identity: OnceLock<Identity>,
+    /// Once read: the directory may go, what it said stays true.
+    recorded: OnceLock<ExitRecord>,
 }
 
 impl End {
@@ -69,18 +73,26 @@ impl End {
             process,
             dir,
             exit,
+            identity: OnceLock::new(),
+            recorded: OnceLock::new(),
         }
+    }
+
+    /// Its pid and start time, from whoever has just been told.
+    pub fn set_identity(&self, identity: Identity) {
+        self.identity.get_or_init(|| identity);
     }
 
     /// Another handle of the same end.
     pub fn try_clone(&self) -> Result<Self> {
-        let exit = self.exit.try_clone().map_err(self.failed("duplicate"))?;
-        Ok(Self::with(
-            self.container.clone(),
-            self.process.clone(),
-            self.dir.clone(),
-            exit,
-        ))
+        Ok(Self {
+            container: self.container.clone(),
+            process: self.process.clone(),
+            dir: self.dir.clone(),
+            exit: self.exit.try_clone().map_err(self.failed("duplicate"))?,
+            identity: self.identity.clone(),
+            recorded: self.recorded.clone(),
+        })
     }
 
     fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -99,19 +111,33 @@ impl End {
         }
     }
 
+    /// Its pid and start time; `None` while it is being created.
+    pub fn identity(&self) -> Result<Option<Identity>> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(Some(*identity));
+        }
+        match Identity::recorded(&self.dir) {
+            Ok(Some(identity)) => Ok(Some(*self.identity.get_or_init(|| identity))),
+            Ok(None) => Ok(None),
+            // The runtime has written `pid`, the shim not yet `starttime`.
+            Err(e) if e.is_absent() && self.shim_lives()? => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// How the process ended; `None` while nothing is on record.
     pub fn record(&self) -> Result<Option<ExitRecord>> {
+        if let Some(record) = self.recorded.get() {
+            return Ok(Some(record.clone()));
+        }
         let found = self.read_record();
         // In this order: the directory was in place while the record was read, if it is now.
-        if self.is_in_place()? {
-            return found;
-        }
-        let line = fifo::peek(self.exit.as_fd()).map_err(self.failed("look into"))?;
-        let number = std::str::from_utf8(&line).ok().map(str::trim);
-        let Some(number) = number.and_then(|number| number.parse().ok()) else {
-            return Ok(None);
+        let found = if self.is_in_place()? {
+            found?
+        } else {
+            self.read_line()?
         };
-        Ok(Some(numbered(number, 0, SystemTime::now())))
+        Ok(found.map(|record| self.recorded.get_or_init(|| record).clone()))
     }
 
     fn read_record(&self) -> Result<Option<ExitRecord>> {
@@ -122,18 +148,30 @@ impl End {
         let Some(number) = read_status_number(&self.dir)? else {
             return Ok(None);
         };
-        let file = self.dir.join(layout::EXIT_STATUS_FILE);
-        let written = std::fs::metadata(&file).and_then(|meta| meta.modified());
-        let number = u8::try_from(number).map_err(|_| Error::NotAStatus {
-            path: file.clone(),
-            number,
-        })?;
-        let pid = Identity::recorded(&self.dir).ok().flatten();
-        Ok(Some(numbered(
-            number,
-            pid.map_or(0, |identity| identity.pid),
-            written.unwrap_or_else(|_| SystemTime::now()),
-        )))
+        let path = self.dir.join(layout::EXIT_STATUS_FILE);
+        let written = std::fs::metadata(&path).and_then(|meta| meta.modified());
+        let number = u8::try_from(number).map_err(|_| Error::NotAStatus { path, number })?;
+        Ok(Some(self.numbered(number, written.ok())))
+    }
+
+    /// The status in `exit` itself, all that is left when the directory is gone.
+    fn read_line(&self) -> Result<Option<ExitRecord>> {
+        let line = fifo::peek(self.exit.as_fd()).map_err(self.failed("look into"))?;
+        let number = std::str::from_utf8(&line).ok().map(str::trim);
+        let number = number.and_then(|number| number.parse().ok());
+        Ok(number.map(|number| self.numbered(number, None)))
+    }
+
+    /// A record of which only the number is known: the code, or 128 + signal, which cannot be told from a code.
+    fn numbered(&self, number: u8, exited_at: Option<SystemTime>) -> ExitRecord {
+        let identity = self.identity().ok().flatten();
+        ExitRecord {
+            pid: identity.map_or(0, |identity| identity.pid),
+            exited_at: exited_at.unwrap_or_else(SystemTime::now),
+            status: ExitStatus::Code(number),
+            oom_killed: None,
+            source: Source::Reaped,
+        }
     }
 
     /// Whether a shim lives that looks after this process.
@@ -231,17 +269,6 @@ impl End {
 impl AsFd for End {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.exit.as_fd()
-    }
-}
-
-/// A record of which only the number is known: the code, or 128 + signal, which cannot be told from a code.
-fn numbered(number: u8, pid: i32, exited_at: SystemTime) -> ExitRecord {
-    ExitRecord {
-        pid,
-        exited_at,
-        status: ExitStatus::Code(number),
-        oom_killed: None,
-        source: Source::Reaped,
     }
 }
 

@@ -197,6 +197,12 @@ pub enum Error {
         /// The container.
         id: ContainerId,
     },
+    /// A container's own process has no directory apart from the container's.
+    #[error("process init of container {id} goes with its container: delete that")]
+    InitStays {
+        /// The container.
+        id: ContainerId,
+    },
     /// Only a created container can be started.
     #[error("cannot start container {id}: it is {status}")]
     NotCreated {

@@ -2,6 +2,35 @@
 //! status when the program that links this crate does not: everything it needs to know is read from the state
 //! directory, and whatever can be waited for is a descriptor ([`std::os::fd::AsFd`]).
 //!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use holdfast::{ContainerId, CreateOptions, Driver, EventKind, Monitor};
+//!
+//! fn main() -> holdfast::Result<()> {
+//!     let driver = Driver::builder().runtime("runc").build()?;
+//!     let mut monitor = Monitor::new()?;
+//!     // After a restart: everything that was there before still is, and what has ended says how.
+//!     for entry in driver.list()? {
+//!         match entry.container.and_then(|container| container.init()) {
+//!             Ok(init) => monitor.add(&init)?,
+//!             Err(error) => eprintln!("{}: {error}", entry.id),
+//!         }
+//!     }
+//!     let id = ContainerId::new("web")?;
+//!     let container = driver.create(&id, Path::new("/srv/web"), &CreateOptions::default())?;
+//!     monitor.add(&container.init()?)?;
+//!     container.start()?;
+//!     while let Some(event) = monitor.next(None)? {
+//!         match event.kind {
+//!             EventKind::Exited(record) => println!("{}: {:?}", event.container, record.status),
+//!             EventKind::ShimGone => println!("{}: nobody will know", event.container),
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
 //! No thread, no async runtime, no signal handler, no environment variable: a library that a daemon can link.
 
 #![forbid(unsafe_code)]

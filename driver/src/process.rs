@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_common::control::Message;
@@ -26,7 +26,6 @@ use crate::streams::{self, Early, Streams};
 pub struct Process {
     pub(crate) end: End,
     state: ProcessState,
-    identity: OnceLock<Identity>,
     /// Read ends that were opened before it was launched.
     early: Mutex<Early>,
 }
@@ -45,7 +44,6 @@ impl Process {
         Ok(Self {
             end,
             state,
-            identity: OnceLock::new(),
             early: Mutex::default(),
         })
     }
@@ -57,10 +55,10 @@ impl Process {
         identity: Identity,
         early: Early,
     ) -> Self {
+        end.set_identity(identity);
         Self {
             end,
             state,
-            identity: OnceLock::from(identity),
             early: Mutex::new(early),
         }
     }
@@ -111,16 +109,7 @@ impl Process {
     /// # Errors
     /// `pid` or `starttime` cannot be understood.
     pub fn identity(&self) -> Result<Option<Identity>> {
-        if let Some(identity) = self.identity.get() {
-            return Ok(Some(*identity));
-        }
-        match Identity::recorded(self.dir()) {
-            Ok(Some(identity)) => Ok(Some(*self.identity.get_or_init(|| identity))),
-            Ok(None) => Ok(None),
-            // The runtime has written `pid`, the shim not yet `starttime`.
-            Err(e) if e.is_absent() && self.shim_lives()? => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+        self.end.identity()
     }
 
     /// Its pid and start time, while this very process runs.
@@ -287,12 +276,15 @@ impl Process {
     /// Removes the directory of an exec that has ended, once its shim is gone.
     ///
     /// # Errors
-    /// [`Error::ProcessNotExited`]; [`Error::ShimBusy`]; the system's. A container's init goes with its container
-    /// ([`crate::Container::delete`]).
+    /// [`Error::ProcessNotExited`]; [`Error::InitStays`]; [`Error::ShimBusy`]; the system's.
     pub fn delete(&self) -> Result<()> {
-        if self.id().is_init() || self.alive()?.is_some() {
+        let id = self.container_id().clone();
+        if self.id().is_init() {
+            return Err(Error::InitStays { id });
+        }
+        if matches!(self.end.look()?, Look::Waiting) || self.alive()?.is_some() {
             return Err(Error::ProcessNotExited {
-                id: self.container_id().clone(),
+                id,
                 process: self.id().clone(),
             });
         }

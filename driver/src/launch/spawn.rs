@@ -74,14 +74,15 @@ impl Order<'_> {
     fn spawn(&self, complaint: &File, deadline: Deadline) -> Result<(OwnedFd, Option<ExitStatus>)> {
         let failed = |source| Error::io("start shim", self.shim)(source);
         let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| failed(e.into()))?;
-        let (read, write) = pipe;
+        let (read, low) = pipe;
         // Above the numbers that belong to the container's process.
-        let write = fd::duplicate_from(write.as_fd(), 3 + self.preserve_fds).map_err(failed)?;
+        let write = fd::duplicate_from(low.as_fd(), 3 + self.preserve_fds).map_err(failed)?;
+        drop(low);
         let words = Words {
             ready: write.as_raw_fd(),
             from: self.from.to_owned(),
             to: self.to.to_owned(),
-            timeout: self.timeout,
+            timeout: whole_seconds(self.timeout),
         };
         let stdio = |stream: Stream| {
             if self.inherit.contains(&stream) {
@@ -115,6 +116,12 @@ impl Order<'_> {
         });
         Ok((read, exit))
     }
+}
+
+/// What can be said in whole seconds, rounded up: no time at all would be none to anybody.
+fn whole_seconds(timeout: Duration) -> Duration {
+    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+    Duration::from_secs(seconds.clamp(1, u32::MAX.into()))
 }
 
 /// Reads one line; `None` when the pipe ends or the time is over before it does, or it is no report.
@@ -203,6 +210,18 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "shim: web /b runc launch timeout=20 ~x web"
+        );
+    }
+
+    #[test]
+    fn a_timeout_is_never_rounded_to_nothing() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (120_000, 120)] {
+            let whole = whole_seconds(Duration::from_millis(millis));
+            assert_eq!(whole, Duration::from_secs(seconds));
+        }
+        assert_eq!(
+            whole_seconds(Duration::from_secs(u64::MAX)),
+            Duration::from_secs(u32::MAX.into())
         );
     }
 
