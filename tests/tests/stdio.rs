@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_tests::command::text;
 use holdfast_tests::daemon02::{Client02, Daemon02, Stdio02};
+use holdfast_tests::gate::Gate;
 use holdfast_tests::{Bundle, Sandbox, fifo, wait};
 use nix::sys::signal::Signal;
 
@@ -304,12 +305,17 @@ fn files_are_appended_to_and_dev_null_is_dev_null() {
 fn a_container_outlives_its_shim_and_goes_on_writing() {
     let sandbox = Sandbox::new("io-orphan");
     let daemon = Daemon02::new(&sandbox);
-    let shared = shared(&sandbox, &random(FULL));
+    let gate = sandbox.gate();
+    let block = random(FULL);
+    fs::write(gate.dir().join("block"), &block).unwrap();
     // With its shim, stdin loses its last writer. A write that failed then would end the script, by SIGPIPE or by its
     // status.
-    let script = "echo before; cat; dd if=/host/block bs=64k 2>/dev/null && dd if=/host/block bs=64k >&2 2>/dev/null \
-        && echo $? >/host/written; while [ ! -e /host/go ]; do sleep 0.01; done; echo after";
-    let bundle = sandbox.sh(script).bind(&shared);
+    let script = format!(
+        "echo before; cat; dd if=/host/block bs=64k 2>/dev/null && dd if=/host/block bs=64k >&2 2>/dev/null \
+        && echo $? >/host/written; {}; echo after",
+        Gate::WAIT
+    );
+    let bundle = sandbox.sh(&script).bind(gate.dir());
     let Client02 {
         init,
         stdio,
@@ -321,13 +327,12 @@ fn a_container_outlives_its_shim_and_goes_on_writing() {
     drop((stdout, stderr));
     let shim = init.shim();
     shim.signal(Signal::SIGKILL);
-    assert_eq!(sandbox.wait_file(&shared.join("written")), "0\n");
+    assert_eq!(sandbox.wait_file(&gate.dir().join("written")), "0\n");
     assert!(!shim.is_alive() && init.process().is_alive());
 
     // Nobody has been at the FIFOs since but the container, and it holds what it wrote.
     let (stdout, stderr) = (fifo::reader(&stdio.stdout), fifo::reader(&stdio.stderr));
-    let block = fs::read(shared.join("block")).unwrap();
-    fs::write(shared.join("go"), "").unwrap();
+    gate.open();
     thread::scope(|scope| {
         let stderr = scope.spawn(|| sandbox.read_to_end(&stderr));
         let stdout = sandbox.read_to_end(&stdout);
