@@ -86,19 +86,11 @@ impl FakeRuntime {
         let dir = sandbox.path().join("fake");
         fs::create_dir(&dir).expect("make the fake runtime's directory");
         let fake = Self { dir };
-        let draft = fake.dir.join("draft");
         let text = format!(
             "#!/bin/sh\nFAKE='{}'\n{PRELUDE}\n{body}\nexit 0\n",
             fake.dir.display()
         );
-        fs::write(&draft, text).expect("write the fake runtime");
-        // Written by another process: a child that a parallel test forks just now could hold a descriptor of
-        // ours for a moment, and what is open for writing cannot be executed (ETXTBSY).
-        let installed = Command::new("install")
-            .args(["-m", "755"])
-            .args([&draft, &fake.path()])
-            .status();
-        assert!(installed.is_ok_and(|status| status.success()));
+        install(&fake.path(), &text);
         fake
     }
 
@@ -154,6 +146,22 @@ impl FakeRuntime {
         let text = fs::read_to_string(self.dir.join(file)).ok()?;
         Some(text.lines().map(str::to_owned).collect())
     }
+}
+
+/// Makes an executable file.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn install(path: &Path, text: &str) {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, text).expect("write an executable");
+    // Written by another process: a child that a parallel test forks just now could hold a descriptor of
+    // ours for a moment, and what is open for writing cannot be executed (ETXTBSY).
+    let installed = Command::new("install")
+        .args(["-m", "755"])
+        .args([&draft, path])
+        .status();
+    assert!(installed.is_ok_and(|status| status.success()));
 }
 
 #[cfg(test)]

@@ -12,10 +12,13 @@
 //! | [`bundle`], [`spec`], [`rootfs`] | OCI bundles over one shared busybox |
 //! | [`gate`] | where a container waits for the test |
 //! | [`command`] | runs `holdfast` with a deadline |
+//! | [`refusal`] | what a refused command must look like |
+//! | [`daemon`] | drivers of the library, as a daemon has them |
 //! | [`terminal`] | runs a command on a terminal of its own |
 //! | [`strace`] | kills a command at an exact point of its own doing |
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
 //! | [`dump`] | what a failing test prints |
+//! | [`snapshot`] | shows that nobody changed a tree |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
 //! | [`fake_runtime`] | a runtime that misbehaves on purpose |
 //! | [`daemon02`] | plays a containerd 0.2 daemon |
@@ -28,14 +31,17 @@ pub mod bundle;
 pub mod cleanup;
 pub mod command;
 pub mod conmon;
+pub mod daemon;
 pub mod daemon02;
 pub mod dump;
 pub mod fake_runtime;
 pub mod fifo;
 pub mod gate;
 pub mod process;
+pub mod refusal;
 pub mod rootfs;
 pub mod sandbox;
+pub mod snapshot;
 pub mod spec;
 pub mod strace;
 pub mod terminal;
@@ -47,5 +53,6 @@ pub use fake_runtime::FakeRuntime;
 pub use gate::Gate;
 pub use process::Proc;
 pub use sandbox::Sandbox;
+pub use snapshot::Snapshot;
 pub use terminal::Terminal;
 pub use wait::DEADLINE;
