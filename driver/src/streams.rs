@@ -13,6 +13,7 @@ use holdfast_common::layout::Stream;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::sys::fifo;
 use holdfast_common::sys::flock::{self, Lock};
+use nix::fcntl::{SpliceFFlags, splice};
 
 use crate::error::{Error, Result};
 
@@ -82,6 +83,41 @@ impl Read for Reader {
                 return Ok(count);
             }
         }
+    }
+}
+
+impl Reader {
+    /// Moves at most so many bytes to another descriptor, inside the kernel (splice(2)): they are in the FIFO or over
+    /// there, never only in this program, so that killing it at any moment loses none. Otherwise like [`Read::read`];
+    /// [`io::ErrorKind::WouldBlock`] may also mean that there is no room over there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] where the kernel cannot do it: the rest must be read, nothing has been lost. Errors of
+    /// the other descriptor.
+    pub fn move_to(&mut self, to: impl AsFd, most: usize) -> io::Result<usize> {
+        if most == 0 {
+            return Ok(0);
+        }
+        match self.phase {
+            Phase::Nothing | Phase::Fifo => {}
+            // No FIFO, so it cannot.
+            Phase::Unread(_) => return Err(io::ErrorKind::InvalidInput.into()),
+            Phase::End => return Ok(0),
+        }
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        let count = splice(self.fifo.file(), None, to, None, most, flags)?;
+        if count > 0 {
+            self.phase = Phase::Fifo;
+            return Ok(count);
+        }
+        if let Phase::Nothing = self.phase
+            && let Some(file) = open_unread(&self.unread)?
+        {
+            self.phase = Phase::Unread(file);
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.phase = Phase::End;
+        Ok(0)
     }
 }
 
@@ -242,6 +278,48 @@ mod tests {
         let (dir, state) = with_fifos("streams-late");
         std::fs::write(dir.join("stdout.unread"), "hello").unwrap();
         let mut reader = open_now(&dir, &state).unwrap().stdout.unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+    }
+
+    #[test]
+    fn bytes_move_to_another_descriptor_and_the_end_follows_them() {
+        let (dir, state) = with_fifos("streams-move");
+        let mut reader = open_now(&dir, &state).unwrap().stdout.unwrap();
+        let mut writer = File::from(fifo::open_write(Path::new(&state.stdout)).unwrap());
+        let file = File::create(dir.join("file")).unwrap();
+        let waits = reader.move_to(&file, 64).unwrap_err();
+        assert_eq!(waits.kind(), io::ErrorKind::WouldBlock);
+        writer.write_all(b"hello").unwrap();
+        assert_eq!(reader.move_to(&file, 3).unwrap(), 3);
+        assert_eq!(reader.move_to(&file, 64).unwrap(), 2);
+        // A descriptor that takes bytes at its end only cannot be moved to; nothing is lost by trying.
+        let end = OpenOptions::new()
+            .append(true)
+            .open(dir.join("file"))
+            .unwrap();
+        writer.write_all(b" you").unwrap();
+        let cannot = reader.move_to(&end, 64).unwrap_err();
+        assert_eq!(cannot.kind(), io::ErrorKind::InvalidInput);
+        let mut buffer = [0; 4];
+        assert_eq!(reader.read(&mut buffer).unwrap(), 4);
+        drop(writer);
+        // What was kept is what this reader has just moved.
+        std::fs::write(dir.join("stdout.unread"), "hello you").unwrap();
+        assert_eq!(reader.move_to(&file, 64).unwrap(), 0);
+        assert_eq!(reader.read(&mut buffer).unwrap(), 0);
+        assert_eq!(std::fs::read(dir.join("file")).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn what_was_kept_is_read_where_it_cannot_be_moved() {
+        let (dir, state) = with_fifos("streams-move-late");
+        std::fs::write(dir.join("stdout.unread"), "hello").unwrap();
+        let mut reader = open_now(&dir, &state).unwrap().stdout.unwrap();
+        let file = File::create(dir.join("file")).unwrap();
+        let cannot = reader.move_to(&file, 64).unwrap_err();
+        assert_eq!(cannot.kind(), io::ErrorKind::InvalidInput);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello");

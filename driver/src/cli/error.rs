@@ -66,12 +66,12 @@ pub enum Error {
         id: ContainerId,
     },
     /// Nobody takes our output any more.
-    #[error("write {}: {}; {id} runs on, `holdfast attach {id}` shows the rest", stream.name(), errno_text(source))]
+    #[error("write {}: {}; the process runs on, see the rest with `holdfast attach {process}`", stream.name(), errno_text(source))]
     OutputGone {
         /// Which of our streams.
         stream: Stream,
-        /// The container.
-        id: ContainerId,
+        /// The container and, of an exec, its name.
+        process: String,
         /// The system's answer.
         source: io::Error,
     },

@@ -118,7 +118,11 @@ pub fn let_go(outcome: Outcome, process: &Process) -> Result<u8> {
         Outcome::Signalled(signal) => Ok(signal_code(signal)),
         Outcome::OutputGone(stream, source) => Err(Error::OutputGone {
             stream,
-            id: process.container_id().clone(),
+            process: if process.is_exec() {
+                format!("{} {}", process.container_id(), process.id())
+            } else {
+                process.container_id().to_string()
+            },
             source,
         }),
     }

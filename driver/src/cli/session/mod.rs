@@ -105,7 +105,10 @@ impl<'a> Session<'a> {
     /// Somebody else reads the streams; our terminal cannot be made raw.
     pub fn open(process: &'a Process, signals: Signals, options: &Options) -> Result<Self> {
         let streams = process.stdio()?;
-        let raw = process.terminal() && options.stdin && io::stdin().is_terminal();
+        let raw = process.terminal()
+            && options.stdin
+            && streams.stdin.is_some()
+            && io::stdin().is_terminal();
         let stdin = match streams.stdin {
             Some(fifo) if options.stdin => {
                 let own = own_end(

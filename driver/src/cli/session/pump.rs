@@ -1,5 +1,8 @@
-//! One direction of a session: bytes from a descriptor to a descriptor, one buffer between them. It never blocks and
-//! never reads what it cannot pass on, so a slow reader of ours slows the container, and nothing is lost or kept.
+//! One direction of a session: bytes from a descriptor to a descriptor. It never blocks and never takes what it cannot
+//! pass on, so a slow reader of ours slows the container, and nothing is kept here.
+//!
+//! A container's output is moved inside the kernel where that can be done, so that not even SIGKILL finds bytes of it that
+//! are in neither place. Elsewhere (our stdout is opened for appending, or a socket) one buffer lies between.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,6 +12,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use holdfast::Reader;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::keys::Watch;
 
@@ -139,20 +143,27 @@ pub struct Pump {
     tried: bool,
     /// How much may still be read, once the end is known.
     allowance: Option<usize>,
+    /// Whether the kernel moves the bytes.
+    direct: bool,
+    /// Whether the sink had no room for what the kernel would have moved.
+    blocked: bool,
 }
 
 impl Pump {
     /// A direction; `watch` looks for detach keys.
     pub fn new(source: End, sink: End, watch: Option<Watch>) -> Self {
-        let tried = !matches!(source, End::Container(_));
+        let from_container = matches!(source, End::Container(_));
+        let direct = from_container && matches!(sink, End::Ready(_));
         Self {
             source: Some(source),
             sink: Some(sink),
             watch,
             buffer: Vec::new(),
             passed: 0,
-            tried,
+            tried: !from_container,
             allowance: None,
+            direct,
+            blocked: false,
         }
     }
 
@@ -166,6 +177,8 @@ impl Pump {
             passed: 0,
             tried: true,
             allowance: None,
+            direct: false,
+            blocked: false,
         }
     }
 
@@ -176,7 +189,9 @@ impl Pump {
     /// What to wait for before the next [`Pump::turn`].
     pub fn wants(&self) -> Wants<'_> {
         match (&self.source, &self.sink) {
-            (_, Some(sink)) if !self.pending().is_empty() => Wants::Sink(sink.as_fd()),
+            (_, Some(sink)) if self.blocked || !self.pending().is_empty() => {
+                Wants::Sink(sink.as_fd())
+            }
             (Some(_), Some(_)) if !self.tried || self.allowance.is_some() => Wants::Turn,
             (Some(source), Some(_)) => Wants::Source(source.as_fd()),
             _ => Wants::Nothing,
@@ -220,7 +235,15 @@ impl Pump {
                 return Turn::Done;
             }
             let cautious = self.is_cautious();
-            match self.fill() {
+            let filled = match self.move_directly() {
+                Some(Err(e)) => {
+                    self.close();
+                    return Turn::Broken(e);
+                }
+                Some(moved) => moved,
+                None => self.fill(),
+            };
+            match filled {
                 Ok(Filled::Some) if cautious => return Turn::Open,
                 Ok(Filled::Some) => {}
                 Ok(Filled::Nothing) => return Turn::Open,
@@ -265,6 +288,40 @@ impl Pump {
         Ok(true)
     }
 
+    /// Lets the kernel move what there is; `None` when it cannot.
+    fn move_directly(&mut self) -> Option<io::Result<Filled>> {
+        let (true, Some(End::Container(reader)), Some(sink)) =
+            (self.direct, &mut self.source, &self.sink)
+        else {
+            return None;
+        };
+        self.tried = true;
+        self.blocked = false;
+        let most = self.allowance.unwrap_or(MAX_CAPACITY);
+        Some(match reader.move_to(sink, most) {
+            Ok(0) => Ok(Filled::End),
+            Ok(moved) => {
+                if let Some(left) = &mut self.allowance {
+                    *left = left.saturating_sub(moved);
+                }
+                Ok(Filled::Some)
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                // Which of the two is to blame decides what to wait for.
+                self.blocked = !has_room(sink);
+                Ok(match self.allowance {
+                    Some(_) if !self.blocked => Filled::End,
+                    _ => Filled::Nothing,
+                })
+            }
+            Err(e) if e.kind() == ErrorKind::InvalidInput => {
+                self.direct = false;
+                return None;
+            }
+            Err(e) => Err(e),
+        })
+    }
+
     fn fill(&mut self) -> io::Result<Filled> {
         let Some(source) = &mut self.source else {
             return Ok(Filled::End);
@@ -298,6 +355,12 @@ impl Pump {
         }
         Ok(Filled::Some)
     }
+}
+
+fn has_room(sink: &End) -> bool {
+    let mut fds = [PollFd::new(sink.as_fd(), PollFlags::POLLOUT)];
+    // An error is room too: the next move will tell.
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }
 
 enum Filled {
