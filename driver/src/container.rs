@@ -7,19 +7,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_common::container_state::ContainerState;
+use holdfast_common::exit_record::ExitStatus;
 use holdfast_common::id::{ContainerId, ProcessId};
+use holdfast_common::identity::Identity;
 use holdfast_common::layout;
 use holdfast_common::process_state::Extension;
 use holdfast_common::request::Wire;
 use holdfast_common::sys::flock::Lock;
+use nix::libc::SIGKILL;
 use nix::poll::PollFlags;
 
 use crate::bundle::Bundle;
 use crate::deadline::Deadline;
-use crate::driver::{Driver, ExecOptions, optional_path};
+use crate::driver::{Driver, optional_path};
 use crate::end::is_real_dir;
 use crate::error::{Error, Result};
 use crate::launch::{self, Launch};
+use crate::options::ExecOptions;
 use crate::process::Process;
 use crate::runtime::Runtime;
 use crate::spec::ProcessSpec;
@@ -32,6 +36,8 @@ use crate::verdict;
 const EXEC_PATIENCE: Duration = Duration::from_millis(500);
 /// How often that is looked at.
 const EXEC_TURN: Duration = Duration::from_millis(1);
+/// How long a shim may take to record how its process ended.
+const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A container that has a directory.
 #[derive(Debug, Clone)]
@@ -189,7 +195,13 @@ impl Container {
                 status,
             });
         }
-        self.run_runtime("start", &[self.id.as_str()])?;
+        if let Err(e) = self.run_runtime("start", &[self.id.as_str()]) {
+            return if has_run(&init, identity) {
+                Ok(())
+            } else {
+                Err(e)
+            };
+        }
         let Some(identity) = identity else {
             return Ok(());
         };
@@ -390,4 +402,20 @@ impl Container {
             }),
         }
     }
+}
+
+/// Whether a process whose start failed has run all the same: a short one ends, and its shim deletes it from the runtime,
+/// before the runtime's `start` is through, which then fails at tidying up. What a runtime gives up it kills; anything but
+/// SIGKILL is the process's own end.
+fn has_run(init: &Process, identity: Option<Identity>) -> bool {
+    if identity.is_none_or(|identity| identity.is_alive()) {
+        return false;
+    }
+    let own_end = |status| match status {
+        ExitStatus::Code(_) => true,
+        ExitStatus::Signal { signal, .. } => i32::from(signal) != SIGKILL,
+        ExitStatus::Unknown { .. } => false,
+    };
+    let record = init.wait(Some(RECORD_PATIENCE));
+    record.is_ok_and(|record| own_end(record.status))
 }

@@ -280,3 +280,6 @@ pub(crate) fn is_real_dir(dir: &Path) -> Result<bool> {
         Err(e) => Err(Error::io("open", dir)(e)),
     }
 }
+
+#[cfg(test)]
+mod tests;

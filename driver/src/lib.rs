@@ -31,43 +31,48 @@
 //! }
 //! ```
 //!
-//! No thread, no async runtime, no signal handler, no environment variable: a library that a daemon can link.
+//! No thread, no async runtime, no signal handler, no environment variable of its own: a library that a daemon can link.
 
 #![forbid(unsafe_code)]
 
 mod bundle;
 mod child;
-pub mod container;
+mod container;
 mod deadline;
 mod delete;
 mod directory;
-pub mod driver;
+mod driver;
 mod end;
-pub mod error;
+mod error;
 mod freezer;
 mod launch;
-pub mod monitor;
-pub mod process;
+mod monitor;
+mod options;
+mod process;
 mod root;
 mod runtime;
-pub mod spec;
-pub mod state;
-pub mod stdio;
-pub mod streams;
+mod spec;
+mod state;
+mod stdio;
+mod streams;
 #[cfg(test)]
 mod testing;
 mod text;
-pub mod verdict;
+mod verdict;
 
 pub use container::Container;
-pub use driver::{CreateOptions, Driver, DriverBuilder, ExecOptions};
+pub use driver::Driver;
 pub use error::{Error, Result};
 pub use holdfast_common::container_state::ContainerState;
 pub use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
 pub use holdfast_common::id::{ContainerId, IdError, ProcessId};
 pub use holdfast_common::identity::Identity;
 pub use holdfast_common::layout::Stream;
+pub use holdfast_common::process_state::ProcessState;
+pub use holdfast_common::shim_record::ShimRecord;
+pub use holdfast_common::state_file::StateFileError;
 pub use monitor::{Event, EventKind, Monitor};
+pub use options::{CreateOptions, DriverBuilder, ExecOptions};
 pub use process::Process;
 pub use spec::ProcessSpec;
 pub use state::{State, Status};

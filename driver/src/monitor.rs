@@ -201,3 +201,112 @@ impl AsFd for Monitor {
         self.epoll.0.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeShim, scratch};
+    use nix::poll::PollFlags;
+
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    fn is_readable(monitor: &Monitor) -> bool {
+        let now = Deadline::after(NOW);
+        !now.poll(monitor.as_fd(), PollFlags::POLLIN)
+            .unwrap()
+            .is_empty()
+    }
+
+    #[test]
+    fn every_process_yields_one_event_whenever_it_ended() {
+        let dir = scratch("monitor-events");
+        let mut shims: Vec<_> = (0..4)
+            .map(|n| FakeShim::start(dir.join(format!("e{n}"))))
+            .collect();
+        let mut monitor = Monitor::new().unwrap();
+        let before = [shims[0].record(10), shims[1].record(11)];
+        shims[1].leave();
+        for shim in &shims {
+            monitor.add(&shim.process()).unwrap();
+        }
+        assert_eq!(monitor.len(), 4);
+        for record in before {
+            assert!(is_readable(&monitor));
+            let event = monitor.next(NOW).unwrap().unwrap();
+            assert_eq!(event.kind, EventKind::Exited(record));
+        }
+        assert!(!is_readable(&monitor));
+        assert_eq!(monitor.next(Some(Duration::from_millis(5))).unwrap(), None);
+
+        let record = shims[2].record(12);
+        shims[2].announce(12);
+        shims[3].leave();
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            assert!(is_readable(&monitor));
+            let event = monitor.next(NOW).unwrap().unwrap();
+            kinds.push((event.process.to_string(), event.kind));
+        }
+        kinds.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = [
+            ("e2".to_owned(), EventKind::Exited(record)),
+            ("e3".to_owned(), EventKind::ShimGone),
+        ];
+        assert_eq!(kinds, expected);
+        assert!(monitor.is_empty() && !is_readable(&monitor));
+        assert_eq!(monitor.next(NOW).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_removed_yields_nothing() {
+        let dir = scratch("monitor-removed");
+        let shims = ["e0", "e1"].map(|name| FakeShim::start(dir.join(name)));
+        let mut monitor = Monitor::new().unwrap();
+        for shim in &shims {
+            monitor.add(&shim.process()).unwrap();
+            monitor.add(&shim.process()).unwrap();
+        }
+        shims[0].record(0);
+        shims[0].announce(0);
+        shims[1].record(0);
+        monitor.add(&shims[1].process()).unwrap();
+        assert_eq!(monitor.len(), 2);
+        for shim in &shims {
+            let process = shim.process();
+            monitor.remove(process.container_id(), process.id());
+        }
+        assert!(monitor.is_empty());
+        assert_eq!(monitor.next(NOW).unwrap(), None);
+        assert!(!is_readable(&monitor));
+    }
+
+    #[test]
+    fn noise_in_exit_is_no_event_and_no_spin() {
+        let dir = scratch("monitor-noise");
+        let shim = FakeShim::start(dir.join("e0"));
+        let mut monitor = Monitor::new().unwrap();
+        monitor.add(&shim.process()).unwrap();
+        shim.announce(0);
+        assert_eq!(monitor.next(Some(Duration::from_millis(5))).unwrap(), None);
+        assert!(!is_readable(&monitor));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_understood_is_told_once_and_hides_no_other() {
+        let dir = scratch("monitor-bad");
+        let shims = ["e0", "e1"].map(|name| FakeShim::start(dir.join(name)));
+        let mut monitor = Monitor::new().unwrap();
+        for shim in &shims {
+            monitor.add(&shim.process()).unwrap();
+        }
+        std::fs::write(shims[0].dir.join("exit.json"), "{").unwrap();
+        shims[0].announce(0);
+        let record = shims[1].record(1);
+        shims[1].announce(1);
+        let error = monitor.next(NOW).unwrap_err();
+        assert!(error.to_string().contains("e0/exit.json"), "{error}");
+        let event = monitor.next(NOW).unwrap().unwrap();
+        assert_eq!(event.kind, EventKind::Exited(record));
+        assert!(monitor.is_empty());
+    }
+}

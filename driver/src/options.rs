@@ -1,0 +1,130 @@
+//! What a driver is built with, and what a container or an exec is created with.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use holdfast_common::layout;
+
+use crate::driver::Driver;
+use crate::error::{Error, Result};
+use crate::stdio::Stdio;
+use crate::{root, text};
+
+/// How long a runtime may take when nobody says.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// The runtime when nobody names one.
+const RUNTIME: &str = "runc";
+
+/// What a driver was built with.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub root: PathBuf,
+    pub runtime: String,
+    pub runtime_args: Vec<String>,
+    pub shim: Option<PathBuf>,
+    pub start_timeout: Duration,
+}
+
+/// Collects what a [`Driver`] needs; everything has a default.
+#[derive(Debug, Clone, Default)]
+pub struct DriverBuilder {
+    root: Option<PathBuf>,
+    runtime: Option<String>,
+    runtime_args: Vec<String>,
+    shim: Option<PathBuf>,
+    start_timeout: Option<Duration>,
+}
+
+/// How to create a container.
+#[derive(Debug, Clone, Default)]
+pub struct CreateOptions {
+    /// Where its streams go.
+    pub stdio: Stdio,
+    /// The caller's own words, kept in state.json.
+    pub labels: Vec<String>,
+    /// Passed to the runtime as `--no-pivot`.
+    pub no_pivot_root: bool,
+    /// Passed to the runtime as `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// How many of the caller's descriptors, from 3 on, its process gets.
+    pub preserve_fds: u32,
+    /// A socket on which the caller gets the terminal; the streams' policies do not count then.
+    pub console_socket: Option<PathBuf>,
+    /// The shim removes the container's directory when its process has ended.
+    pub auto_remove: bool,
+    /// Restore it from this checkpoint instead.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// How to run another process in a container.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOptions {
+    /// Where its streams go.
+    pub stdio: Stdio,
+    /// How many of the caller's descriptors, from 3 on, it gets.
+    pub preserve_fds: u32,
+    /// A socket on which the caller gets the terminal; the streams' policies do not count then.
+    pub console_socket: Option<PathBuf>,
+    /// The shim removes the process's directory when it has ended.
+    pub auto_remove: bool,
+}
+
+impl DriverBuilder {
+    /// The state directory (default: /run/holdfast, or $XDG_RUNTIME_DIR/holdfast without root privileges).
+    #[must_use]
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// The OCI runtime: a path, or a name to find in `$PATH` (default: `runc`).
+    #[must_use]
+    pub fn runtime(mut self, runtime: impl Into<String>) -> Self {
+        self.runtime = Some(runtime.into());
+        self
+    }
+
+    /// Words that go before the runtime's verb, such as `--systemd-cgroup`.
+    #[must_use]
+    pub fn runtime_args<I: IntoIterator<Item: Into<String>>>(mut self, args: I) -> Self {
+        self.runtime_args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The shim's executable (default: `holdfast-shim` beside this program's, else in `$PATH`).
+    #[must_use]
+    pub fn shim(mut self, shim: impl Into<PathBuf>) -> Self {
+        self.shim = Some(shim.into());
+        self
+    }
+
+    /// How long the runtime may take to create or start a process, whole seconds (default: two minutes).
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = Some(timeout);
+        self
+    }
+
+    /// The driver. Nothing is made or started by this.
+    ///
+    /// # Errors
+    /// There is no default root, or the root cannot be trusted.
+    pub fn build(self) -> Result<Driver> {
+        let root = self.root.or_else(layout::default_root);
+        let root = text::absolute(&root.ok_or(Error::NoRoot)?)?;
+        text::utf8(&root)?;
+        root::check(&root)?;
+        let mut runtime = self.runtime.unwrap_or_else(|| RUNTIME.to_owned());
+        if runtime.contains('/') {
+            // It is run from elsewhere.
+            runtime = text::absolute_utf8(Path::new(&runtime))?;
+        }
+        Ok(Driver::new(Settings {
+            root,
+            runtime,
+            runtime_args: self.runtime_args,
+            shim: self.shim,
+            start_timeout: self.start_timeout.unwrap_or(START_TIMEOUT),
+        }))
+    }
+}
