@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{Bundle, Gate, Proc, Running, Sandbox};
+use holdfast_tests::{Bundle, FakeRuntime, Gate, Proc, Running, Sandbox};
 use serde_json::Value;
 
 /// exit.json of a container's own process.
@@ -245,4 +245,40 @@ fn the_foreground_removes_its_container_unless_told_to_keep_it() {
         }
         sandbox.assert_clean();
     }
+}
+
+#[test]
+fn a_container_that_ends_before_its_start_is_through_has_its_status() {
+    // What a real runtime does now and then on a busy machine: its `start` tidies up when the container has run, has
+    // ended and has been deleted.
+    let body = r#"
+    if [ $VERB = start ]; then
+        runc "$@" 9<&-
+        wait_for "${LOG%/*}/exitStatus"
+        log_error "remove exec.fifo: no such file or directory"
+        exit 1
+    fi
+    delegate "$@""#;
+    let sandbox = Sandbox::new("short");
+    let fake = FakeRuntime::script(&sandbox, body);
+    let bundle = sandbox.sh("echo ran; exit 7");
+    let id = sandbox.id("short");
+    let args = ["--runtime", &fake.arg(), "run", "-b", bundle.arg(), &id];
+
+    let output = sandbox.output(args);
+
+    assert_eq!(output.status.code(), Some(7), "{}", show(&output));
+    assert_eq!(text(&output.stdout), "ran\n");
+    sandbox.run_ok([
+        "--runtime",
+        &fake.arg(),
+        "run",
+        "-d",
+        "-b",
+        bundle.arg(),
+        &id,
+    ]);
+    assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
+    sandbox.run_ok(["delete", &id]);
+    sandbox.assert_clean();
 }
