@@ -43,7 +43,6 @@ packages() {
     case $1 in
     cc) echo gcc libc6-dev ;;
     ps) echo procps ;;
-    flock) echo util-linux ;;
     *) echo "$1" ;;
     esac
 }
