@@ -11,7 +11,7 @@ use holdfast::{ContainerId, Process, ProcessId};
 use super::error::{Error, Result};
 use super::globals::Globals;
 use super::logging::Reporter;
-use super::run::{let_go, status_code};
+use super::run::{let_go, signals_failed, status_code};
 use super::session::{DetachKeys, Options, Outcome, Session, Signals};
 
 /// Flags of `attach`.
@@ -47,7 +47,7 @@ pub fn attach(args: &AttachArgs, globals: &Globals, reporter: Reporter) -> Resul
     } else {
         Signals::catch_own()
     };
-    let signals = signals.map_err(|e| Error::io("catch", "signals", e))?;
+    let signals = signals.map_err(signals_failed)?;
     let options = Options {
         stdin: !args.no_stdin && !stdin_is_null(),
         proxy,

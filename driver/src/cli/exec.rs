@@ -15,8 +15,8 @@ use super::error::{Error, Result};
 use super::globals::Globals;
 use super::launch::{console_socket, write_pid_file};
 use super::logging::Reporter;
-use super::run::{let_go, status_code};
-use super::session::{DetachKeys, Options, Outcome, Session, Signals};
+use super::run::{let_go, signals_failed, status_code};
+use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals};
 use super::stdio::StdioArgs;
 
 /// Flags of `exec`.
@@ -139,8 +139,10 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         args.write_pid(&process)?;
         return Ok(0);
     }
-    let signals = Signals::catch_all().map_err(|e| Error::io("catch", "signals", e))?;
+    let signals = Signals::catch_all().map_err(signals_failed)?;
+    let impatience = Impatience::begin().map_err(signals_failed)?;
     let process = container.exec(&name, &spec, &options)?;
+    drop(impatience);
     args.write_pid(&process)?;
     let options = Options {
         stdin: true,
@@ -155,6 +157,7 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         Some(record) => record.status,
         None => process.wait(None)?.status,
     };
+    let _impatience = Impatience::begin().map_err(signals_failed)?;
     match process.delete() {
         // With the whole container, maybe.
         Ok(())

@@ -1,5 +1,7 @@
 //! `run`: create, attach, start, copy, collect, remove.
 
+use std::io;
+
 use clap::Args;
 use holdfast::{Container, ExitStatus, Process};
 
@@ -7,7 +9,7 @@ use super::error::{Error, Result};
 use super::globals::Globals;
 use super::launch::{LaunchArgs, undo_unless};
 use super::logging::Reporter;
-use super::session::{DetachKeys, Options, Outcome, Session, Signals};
+use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals};
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -52,8 +54,11 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
         return Ok(0);
     }
     // From here on a signal does not end us between the steps; it is acted on before the start, or passed on.
-    let signals = Signals::catch_all().map_err(|e| Error::io("catch", "signals", e))?;
+    let signals = Signals::catch_all().map_err(signals_failed)?;
+    let impatience = Impatience::begin().map_err(signals_failed)?;
     let container = args.launch.create(&driver, args.rm)?;
+    // A terminal that is about to be raw would stay so.
+    drop(impatience);
     let process = undo_unless(&container, || Ok(container.init()?))?;
     let options = Options {
         stdin: true,
@@ -83,13 +88,19 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
         Some(record) => record.status,
         None => process.wait(None)?.status,
     };
-    if !args.keep
-        && let Err(e) = remove(&container)
-    {
-        // The status is worth more than a tidy state directory.
-        reporter.warning(&format!("remove container {}: {e}", container.id()));
+    if !args.keep {
+        let _impatience = Impatience::begin().map_err(signals_failed)?;
+        if let Err(e) = remove(&container) {
+            // The status is worth more than a tidy state directory.
+            reporter.warning(&format!("remove container {}: {e}", container.id()));
+        }
     }
     Ok(status_code(&status, reporter))
+}
+
+/// The error of not being able to catch signals.
+pub fn signals_failed(source: io::Error) -> Error {
+    Error::io("catch", "signals", source)
 }
 
 fn remove(container: &Container) -> Result<()> {

@@ -28,7 +28,7 @@ use keys::Watch;
 pub use keys::{DEFAULT as DEFAULT_DETACH_KEYS, DetachKeys};
 use pump::{End, Pump, Turn, Wants};
 use raw_mode::RawMode;
-pub use signals::{ENDING, Signals};
+pub use signals::{ENDING, Impatience, Signals};
 
 use super::error::{Error, Result};
 

@@ -3,10 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use nix::libc;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::{SigId, flag, low_level};
 
 /// Left alone. CHLD and URG speak of ourselves; PIPE is an error of a write; TSTP, TTIN and TTOU are our shell's job
 /// control; ILL, FPE, SEGV and BUS are our own bugs, and would come again and again.
@@ -62,6 +65,39 @@ impl Signals {
     /// What has come since the last call.
     pub fn take(&mut self) -> Vec<i32> {
         self.0.pending().collect()
+    }
+}
+
+/// While it lives, the first signal that asks us to end waits for its turn, and the second ends us at once: nobody should
+/// have to sit out a runtime that is stuck.
+#[derive(Debug)]
+pub struct Impatience(Vec<SigId>);
+
+impl Impatience {
+    /// Begins to count.
+    ///
+    /// # Errors
+    /// sigaction(2)'s.
+    pub fn begin() -> io::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        let mut registered = Self(Vec::new());
+        for signal in ENDING {
+            // In this order: the first one finds the flag unset and leaves it set.
+            let end = flag::register_conditional_default(signal, Arc::clone(&asked))?;
+            registered.0.push(end);
+            registered
+                .0
+                .push(flag::register(signal, Arc::clone(&asked))?);
+        }
+        Ok(registered)
+    }
+}
+
+impl Drop for Impatience {
+    fn drop(&mut self) {
+        for id in &self.0 {
+            low_level::unregister(*id);
+        }
     }
 }
 
