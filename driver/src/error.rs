@@ -119,7 +119,7 @@ pub enum Error {
     },
     /// The process has a terminal, so this stream cannot be the caller's own.
     #[error(
-        "{stream:?}: a process with a terminal cannot inherit it; use a console socket or fifos"
+        "{}: a process with a terminal cannot inherit it; use a console socket or fifos", stream.name()
     )]
     InheritWithTerminal {
         /// The stream.
