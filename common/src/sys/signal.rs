@@ -3,7 +3,7 @@
 
 use std::io;
 
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Blocks every signal that can be blocked.
@@ -25,18 +25,24 @@ pub fn unblock_all() -> io::Result<()> {
 }
 
 /// Gives every signal its default action, so that what a launcher ignored (or Rust: SIGPIPE) is not ignored in the
-/// container too.
+/// container too. Past the C library, which keeps 32 and 33 to itself and ignores them in whatever its posix_spawn(3)
+/// starts.
 pub fn reset_dispositions() {
-    for signal in Signal::iterator() {
-        if matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
-            continue;
-        }
-        // SAFETY: SIG_DFL runs no code of ours. An error would mean that the signal does not exist: nothing to reset.
-        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
-    }
-    for number in libc::SIGRTMIN()..=libc::SIGRTMAX() {
-        // SAFETY: as above, for the real-time signals, which nix does not name.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+    // The kernel's struct sigaction has other fields, in another order, on every architecture; all zero, it means
+    // SIG_DFL without flags on each, and none has more than 32 bytes.
+    let default = [0_u64; 4];
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: the kernel reads one sigaction, at most as long as `default`, and writes nothing; SIG_DFL runs no code
+        // of ours. An error means that the signal has no other action (SIGKILL, SIGSTOP).
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
 }
 
