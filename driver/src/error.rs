@@ -125,8 +125,8 @@ pub enum Error {
         /// The stream.
         stream: Stream,
     },
-    /// A descriptor that the process should get is not open.
-    #[error("descriptor {number} is not open, but the process should get it")]
+    /// A descriptor that the process should get is not open, or is close-on-exec.
+    #[error("descriptor {number} is not open for the process to inherit")]
     NotOpen {
         /// Its number.
         number: i32,

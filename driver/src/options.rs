@@ -46,7 +46,7 @@ pub struct CreateOptions {
     pub no_pivot_root: bool,
     /// Passed to the runtime as `--no-new-keyring`.
     pub no_new_keyring: bool,
-    /// How many of the caller's descriptors, from 3 on, its process gets.
+    /// How many of the caller's descriptors, from 3 on, its process gets; they must not be close-on-exec.
     pub preserve_fds: u32,
     /// A socket on which the caller gets the terminal; the streams' policies do not count then.
     pub console_socket: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub struct CreateOptions {
 pub struct ExecOptions {
     /// Where its streams go.
     pub stdio: Stdio,
-    /// How many of the caller's descriptors, from 3 on, it gets.
+    /// How many of the caller's descriptors, from 3 on, it gets; they must not be close-on-exec.
     pub preserve_fds: u32,
     /// A socket on which the caller gets the terminal; the streams' policies do not count then.
     pub console_socket: Option<PathBuf>,

@@ -40,10 +40,12 @@ pub fn set_cloexec(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a descriptor of this number is open.
-pub fn is_open(number: RawFd) -> bool {
+/// Whether a descriptor of this number is open and would survive `execve`, as everything that we were started with has,
+/// and nothing that Rust's standard library opens.
+pub fn is_inheritable(number: RawFd) -> bool {
     // SAFETY: takes two integers and touches no memory.
-    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
 /// A duplicate whose number is at least `lowest`, out of the way of numbers that are spoken for.
@@ -129,13 +131,15 @@ mod tests {
     fn a_number_nobody_opened_is_refused() {
         assert!(take(-1).is_err());
         assert!(take(1_000_000).is_err());
-        assert!(!is_open(-1) && !is_open(1_000_000));
+        assert!(!is_inheritable(-1) && !is_inheritable(1_000_000));
     }
 
     #[test]
     fn a_duplicate_is_out_of_the_way() {
         let null = std::fs::File::open("/dev/null").unwrap();
         let high = duplicate_from(null.as_fd(), 100).unwrap();
-        assert!(high.as_raw_fd() >= 100 && is_open(high.as_raw_fd()));
+        assert!(high.as_raw_fd() >= 100 && !is_inheritable(high.as_raw_fd()));
+        set_cloexec(high.as_fd(), false).unwrap();
+        assert!(is_inheritable(high.as_raw_fd()));
     }
 }

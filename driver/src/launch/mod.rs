@@ -53,10 +53,11 @@ fn process_dir(launch: &Launch, dir: &Path) -> PathBuf {
     }
 }
 
-/// The first of the caller's descriptors that should be open and is not. To be asked before any of ours is opened.
+/// Makes sure that the descriptors that a process is to get are the caller's: everything of ours, and of most programs, is
+/// close-on-exec, and would otherwise leak into a container that was promised one descriptor too many.
 pub(crate) fn check_preserved(preserve_fds: u32) -> Result<i32> {
     let count = i32::try_from(preserve_fds).unwrap_or(i32::MAX - 3);
-    match (3..3 + count).find(|&number| !fd::is_open(number)) {
+    match (3..3 + count).find(|&number| !fd::is_inheritable(number)) {
         Some(number) => Err(Error::NotOpen { number }),
         None => Ok(count),
     }

@@ -40,7 +40,7 @@ pub(crate) struct Order<'a> {
     pub timeout: Duration,
     /// Streams that are the caller's own.
     pub inherit: &'a [Stream],
-    /// How many of the caller's descriptors from 3 on it gets.
+    /// How many of the caller's descriptors from 3 on it inherits.
     pub preserve_fds: i32,
 }
 
@@ -105,8 +105,7 @@ impl Order<'_> {
         } else {
             command.stderr(complaint.try_clone().map_err(failed)?);
         }
-        let passed = (3..3 + self.preserve_fds).chain([write.as_raw_fd()]);
-        pass_on(&mut command, passed.collect());
+        pass_on(&mut command, vec![write.as_raw_fd()]);
         let mut child = command.spawn().map_err(failed)?;
         drop(write);
         // Whoever collected it in our place, the report counts.
