@@ -80,6 +80,7 @@ mod tests {
     use crate::exit_record::ExitStatus;
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "reap() collects it")]
     fn a_child_that_a_real_time_signal_ended_is_reaped_with_its_signal() {
         let script = "kill -s RTMIN $$";
         let child = std::process::Command::new("bash")
