@@ -85,11 +85,25 @@ impl Reporter {
         let text = if !self.to_file && self.format == LogFormat::Json {
             line(self.format, level, message)
         } else {
-            format!("holdfast: {message}\n")
+            format!("holdfast: {}\n", one_line(message))
         };
         // Nobody is left to be told if this fails.
         let _ = io::stderr().write_all(text.as_bytes());
     }
+}
+
+/// A runtime's words, and names that somebody gave, may have line ends and worse in them: a failure is one line, and does
+/// nothing to a terminal.
+fn one_line(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for c in message.trim_end().chars() {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 fn line(format: LogFormat, level: Level, message: &str) -> String {
@@ -122,6 +136,14 @@ mod tests {
         assert_eq!(value["msg"], "a \"b\"\n\u{1b}c");
         assert_eq!(value["level"], "error");
         assert_eq!(text.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn a_failure_is_one_line_whatever_is_in_it() {
+        assert_eq!(
+            one_line("exec \"ä\": first\nsecond\u{1b}[1m\n\n"),
+            "exec \"ä\": first\\nsecond\\u{1b}[1m"
+        );
     }
 
     #[test]
