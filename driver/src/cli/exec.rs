@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use holdfast::{Container, ContainerId, ExecOptions, Process, ProcessId, ProcessSpec};
@@ -18,6 +19,9 @@ use super::logging::Reporter;
 use super::run::{let_go, signals_failed, status_code};
 use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals};
 use super::stdio::StdioArgs;
+
+/// How long a process may take to go that has been killed.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Flags of `exec`.
 #[derive(Debug, Args)]
@@ -223,14 +227,17 @@ impl ExecArgs {
         }
     }
 
-    /// A process without the pid file that was asked for is one that nobody will find: end it.
+    /// A process without the pid file that was asked for is one that nobody will find: end it, and leave no trace.
     fn write_pid(&self, process: &Process) -> Result<()> {
         let Some(path) = &self.pid_file else {
             return Ok(());
         };
         write_pid_file(path, process).inspect_err(|_| {
-            if let Err(e) = process.signal(nix::libc::SIGKILL) {
-                log::warn!("kill process {} after its failure: {e}", process.id());
+            // That it has ended by itself is as good.
+            let _ = process.signal(nix::libc::SIGKILL);
+            let removed = process.wait(Some(PATIENCE)).and_then(|_| process.delete());
+            if let Err(e) = removed {
+                log::warn!("remove process {} after its failure: {e}", process.id());
             }
         })
     }
