@@ -11,24 +11,18 @@ use holdfast_common::exit_record::ExitStatus;
 use holdfast_common::id::{ContainerId, ProcessId};
 use holdfast_common::identity::Identity;
 use holdfast_common::layout;
-use holdfast_common::process_state::Extension;
-use holdfast_common::request::Wire;
 use holdfast_common::sys::flock::Lock;
 use nix::libc::SIGKILL;
 use nix::poll::PollFlags;
 
 use crate::bundle::Bundle;
 use crate::deadline::Deadline;
-use crate::driver::{Driver, optional_path};
+use crate::driver::Driver;
 use crate::end::is_real_dir;
 use crate::error::{Error, Result};
-use crate::launch::{self, Launch};
-use crate::options::ExecOptions;
 use crate::process::Process;
 use crate::runtime::Runtime;
-use crate::spec::ProcessSpec;
 use crate::state::{self, RuntimeState, State, Status};
-use crate::stdio::Plan;
 use crate::verdict;
 
 /// How long the process may take from the end of the runtime's `start` to its own first instruction; hooks that run in
@@ -116,7 +110,7 @@ impl Container {
     }
 
     /// The OCI runtime that it was created by, with the arguments of then.
-    fn runtime<'a>(&'a self, log_dir: &'a Path) -> Runtime<'a> {
+    pub(crate) fn runtime<'a>(&'a self, log_dir: &'a Path) -> Runtime<'a> {
         let recorded = &self.state.runtime;
         Runtime {
             program: if recorded.is_empty() {
@@ -255,74 +249,6 @@ impl Container {
         Ok(names.into_iter().filter_map(open).collect())
     }
 
-    /// Runs another process in it, with a shim of its own.
-    ///
-    /// # Errors
-    /// [`Error::ContainerExited`] or [`Error::ContainerNotStarted`]; [`Error::ProcessAlreadyExists`]; the runtime's own
-    /// message, and nothing is left then.
-    pub fn exec(
-        &self,
-        id: &ProcessId,
-        process: &ProcessSpec,
-        options: &ExecOptions,
-    ) -> Result<Process> {
-        let preserve_fds = launch::check_preserved(options.preserve_fds)?;
-        let dir = self.dir.join(id);
-        if id.is_init() || std::fs::symlink_metadata(&dir).is_ok() {
-            return Err(Error::ProcessAlreadyExists {
-                id: self.id.clone(),
-                process: id.clone(),
-            });
-        }
-        // Many may be launched at once; whoever removes the container waits for all of them.
-        let _lock = self.lock(Lock::take_shared)?;
-        self.must_run()?;
-
-        let mut process_state = process.to_state();
-        let console = options.console_socket.is_some();
-        let plan = Plan::new(&options.stdio, process_state.terminal, console, &dir)?;
-        plan.tell(&mut process_state);
-        process_state.exec = true;
-        process_state
-            .runtime_args
-            .clone_from(&self.state.runtime_args);
-        let init = self.init()?;
-        process_state.root_uid = init.process_state().root_uid;
-        process_state.root_gid = init.process_state().root_gid;
-        process_state.holdfast = Some(Extension {
-            inherit: plan.inherit.clone(),
-            console_socket: optional_path(options.console_socket.as_deref())?,
-            preserve_fds: options.preserve_fds,
-            no_new_keyring: false,
-            auto_remove: options.auto_remove,
-        });
-        let launch = Launch {
-            container: self.id.clone(),
-            process: id.clone(),
-            shim: self.driver.shim()?,
-            wire: Wire {
-                id: self.id.as_str().into(),
-                bundle: self.bundle().to_owned(),
-                runtime: self.runtime(&self.dir).program.into(),
-            },
-            timeout: self.driver.start_timeout(),
-            place: self.dir.clone(),
-            container_state: None,
-            process_state,
-            plan,
-            preserve_fds,
-        };
-        launch.run()
-    }
-
-    /// The process of its bundle's config.json, to derive an exec's from.
-    ///
-    /// # Errors
-    /// Those of [`ProcessSpec::of_bundle`].
-    pub fn exec_spec(&self) -> Result<ProcessSpec> {
-        ProcessSpec::of_bundle(self.bundle())
-    }
-
     /// The pids of everything in it, as the runtime knows them; none of a stopped one, which the runtime may not know
     /// any more.
     ///
@@ -391,7 +317,7 @@ impl Container {
     }
 
     /// Makes sure that there is a process to speak of.
-    fn must_run(&self) -> Result<()> {
+    pub(crate) fn must_run(&self) -> Result<()> {
         match self.status()? {
             Status::Created | Status::Running | Status::Paused => Ok(()),
             Status::Creating => Err(Error::ContainerNotStarted {

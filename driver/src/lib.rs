@@ -44,6 +44,7 @@ mod directory;
 mod driver;
 mod end;
 mod error;
+mod exec;
 mod freezer;
 mod launch;
 mod monitor;
