@@ -256,6 +256,11 @@ impl Hold {
 
     /// Control type 3. When it fails, everything goes on as before.
     fn replace_self(&mut self) {
+        if self.ended.is_some() {
+            // The status is reaped and not on record: nobody else will ever know it.
+            log::warn!("not replaced: there is an exit status to be recorded first");
+            return;
+        }
         self.holding.reader = self.control.reader();
         self.holding.again = true;
         let error = self.holding.replace_self();
