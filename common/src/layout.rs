@@ -38,6 +38,8 @@ pub const SHIM_LOG_FILE: &str = "shim-log.json";
 pub const RUNTIME_LOG_FILE: &str = "log.json";
 /// The socket on which the runtime hands over a terminal, while a process is being created.
 pub const CONSOLE_SOCKET: &str = "console.sock";
+/// Says that *close stdin* was asked for, so that a shim that adopts the process does not open it again.
+pub const STDIN_CLOSED_FILE: &str = "stdin.closed";
 /// Appended to a stream's name: what nobody had read when the process ended.
 pub const UNREAD_SUFFIX: &str = ".unread";
 

@@ -18,6 +18,9 @@ pub enum Report {
         #[serde(rename = "startTime")]
         start_time: u64,
     },
+    /// It had ended when its directory was adopted: its end is on record, and in order. Or it had never come to be,
+    /// and the directory is gone.
+    Ended {},
     /// It does not, and nothing of it is left.
     Failed {
         /// Whose failure it is.
@@ -35,7 +38,7 @@ pub enum Cause {
     Runtime,
     /// The runtime did not finish in time.
     Timeout,
-    /// Another launch of the same id was first.
+    /// Another launch of the same id was first; another shim looks after the directory already.
     Exists,
     /// The launcher went away before anything had begun.
     Launcher,
@@ -62,6 +65,11 @@ impl Report {
             pid: identity.pid,
             start_time: identity.start_time,
         }
+    }
+
+    /// A report that it does not.
+    pub fn failed(cause: Cause, message: String) -> Self {
+        Report::Failed { cause, message }
     }
 
     /// The line as bytes, end included, for one write.
@@ -97,7 +105,7 @@ mod tests {
             cause: Cause::Runtime,
             message: "exec: \"nope\": not found".to_owned(),
         };
-        for report in [ready, failed] {
+        for report in [ready, failed, Report::Ended {}] {
             let line = report.encode();
             assert_eq!(Report::decode(&line), Some(report));
             assert_eq!(Report::decode(&line[..line.len() - 1]), None);

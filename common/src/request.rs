@@ -1,5 +1,5 @@
 //! The shim's command line, for both front doors: containerd 0.2's three words, and our driver's `launch` with a few
-//! facts behind them. One function encodes, one decodes.
+//! facts behind them; and for a shim that takes over from one that died, `adopt`. One function encodes, one decodes.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -10,6 +10,9 @@ use std::time::Duration;
 
 /// The word that says that our driver asks.
 pub const LAUNCH: &str = "launch";
+
+/// The word that says that a process is to be adopted.
+pub const ADOPT: &str = "adopt";
 
 /// The three words that every shim's command line begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,13 @@ pub struct Launch {
     pub to: PathBuf,
     /// How long the runtime may take; whole seconds.
     pub timeout: Duration,
+}
+
+/// What our driver adds to the three words for an adoption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopt {
+    /// The write end of the pipe for the [report](crate::ready::Report).
+    pub ready: RawFd,
 }
 
 /// Why a command line is no request.
@@ -139,6 +149,32 @@ impl Launch {
     }
 }
 
+impl Adopt {
+    /// The words that follow [`ADOPT`].
+    pub fn encode(&self) -> [OsString; 1] {
+        [format!("ready={}", self.ready).into()]
+    }
+
+    /// Understands the words that follow [`ADOPT`].
+    ///
+    /// # Errors
+    /// A word is missing, unknown or senseless.
+    pub fn decode(words: impl Iterator<Item = OsString>) -> Result<Self, RequestError> {
+        let mut ready = None;
+        for word in words {
+            let number = match key_value(&word) {
+                Some(("ready", value)) => value.to_str().and_then(|text| text.parse::<u32>().ok()),
+                _ => return Err(RequestError::Unknown(word)),
+            };
+            let fd = number.and_then(|fd| RawFd::try_from(fd).ok());
+            ready = Some(fd.ok_or(RequestError::BadValue(word))?);
+        }
+        Ok(Self {
+            ready: ready.ok_or(RequestError::Missing("ready="))?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +189,8 @@ mod tests {
             timeout: Duration::from_secs(120),
         };
         assert_eq!(Launch::decode(launch.encode().into_iter()).unwrap(), launch);
+        let adopt = Adopt { ready: 5 };
+        assert_eq!(Adopt::decode(adopt.encode().into_iter()).unwrap(), adopt);
     }
 
     #[test]

@@ -18,8 +18,17 @@ pub struct ShimRecord {
     pub start_time: u64,
     /// Its version.
     pub version: String,
+    /// The boot it belongs to (/proc/sys/kernel/random/boot_id): pids and start times of another boot mean nothing.
+    #[serde(default)]
+    pub boot_id: String,
     /// Its executable, which a re-exec (control type 3) executes again.
     pub executable: String,
+}
+
+/// Which boot of this host this is (random(4)); empty where the kernel does not tell.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 impl ShimRecord {

@@ -11,6 +11,7 @@ use holdfast_common::control::LineReader;
 use holdfast_common::request::{RequestError, Wire, key_value};
 use holdfast_common::sys::{exec, fd};
 
+use crate::claim::Claim;
 use crate::error::Error;
 
 /// The word that says that a shim goes on holding.
@@ -29,12 +30,10 @@ pub struct Holding {
     pub pid: i32,
     /// How it was launched, as far as that matters at its end.
     pub kind: Kind,
-    /// `shim.lock`, locked.
-    pub lock: OwnedFd,
-    /// The write end of `exit`.
-    pub exit: OwnedFd,
-    /// Both ends of `control`.
-    pub control: OwnedFd,
+    /// A pidfd of it, where it is not our child.
+    pub pidfd: Option<OwnedFd>,
+    /// What is held of its directory.
+    pub claim: Claim,
     /// A control line that has only begun.
     pub reader: LineReader,
     /// What is held of its stdio.
@@ -137,9 +136,10 @@ impl Holding {
             }
             Some(_) | None => out.words.push("bad-line".into()),
         }
-        out.fd("lock", &self.lock);
-        out.fd("exit", &self.exit);
-        out.fd("control", &self.control);
+        out.fd("lock", &self.claim.lock);
+        out.fd("exit", &self.claim.exit);
+        out.fd("control", &self.claim.control);
+        out.maybe_fd("pidfd", self.pidfd.as_ref());
         match &self.stdio {
             Stdio::Direct(held) => {
                 out.maybe_fd("stdin", held.stdin.as_ref());
@@ -170,7 +170,7 @@ impl Holding {
     pub fn decode(wire: Wire, mut words: impl Iterator<Item = OsString>) -> Result<Self, Error> {
         let mut kind = Kind::default();
         let mut reader = LineReader::default();
-        let (mut executable, mut pid, mut again) = (None, None, false);
+        let (mut executable, mut pid, mut pidfd, mut again) = (None, None, None, false);
         let (mut lock, mut exit, mut control) = (None, None, None);
         let (mut direct, mut master, mut mid_line) = (Direct::default(), None, false);
         let (mut input, mut input_hold, mut output, mut output_hold) = (None, None, None, None);
@@ -198,6 +198,7 @@ impl Holding {
                 "line" => reader = LineReader::resume(Some(value.as_bytes())),
                 "lock" => lock = Some(descriptor(&word, value)?),
                 "exit" => exit = Some(descriptor(&word, value)?),
+                "pidfd" => pidfd = Some(descriptor(&word, value)?),
                 "control" => control = Some(descriptor(&word, value)?),
                 "stdin" => direct.stdin = Some(descriptor(&word, value)?),
                 "stdout" => direct.stdout = Some(descriptor(&word, value)?),
@@ -231,9 +232,12 @@ impl Holding {
             executable: executable.ok_or(RequestError::Missing("exe="))?,
             pid: pid.ok_or(RequestError::Missing("pid="))?,
             kind,
-            lock: lock.ok_or(RequestError::Missing("lock="))?,
-            exit: exit.ok_or(RequestError::Missing("exit="))?,
-            control: control.ok_or(RequestError::Missing("control="))?,
+            pidfd,
+            claim: Claim {
+                lock: lock.ok_or(RequestError::Missing("lock="))?,
+                exit: exit.ok_or(RequestError::Missing("exit="))?,
+                control: control.ok_or(RequestError::Missing("control="))?,
+            },
             reader,
             stdio,
             again,
@@ -318,9 +322,12 @@ mod tests {
                 ours: true,
                 ..Kind::default()
             },
-            lock: null(),
-            exit: null(),
-            control: null(),
+            pidfd: Some(null()),
+            claim: Claim {
+                lock: null(),
+                exit: null(),
+                control: null(),
+            },
             reader,
             stdio,
             again: true,

@@ -1,6 +1,7 @@
 //! `holdfast-shim`: holds one container process. Contents:
 //!
 //! - [`launch`]: a request (our driver's, or containerd 0.2's) becomes a runtime that has created a process;
+//! - [`adopt`]: takes over from a shim that died; [`launcher`] and [`claim`]: what launch and adopt begin with;
 //! - [`handover`]: what launch learned, as a few words of argv and open descriptors, through `execve`;
 //! - [`hold`]: waits with the process until it ends, then leaves in order;
 //! - [`runtime`]: the OCI runtime's command lines; [`log`]: shim-log.json; [`record`]: shim.json; [`error`]: what can go wrong.
@@ -9,10 +10,13 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
+mod claim;
 mod error;
 mod handover;
 mod hold;
 mod launch;
+mod launcher;
 mod log;
 mod record;
 mod runtime;
@@ -20,7 +24,7 @@ mod runtime;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use holdfast_common::request::{LAUNCH, Launch, Wire};
+use holdfast_common::request::{ADOPT, Adopt, LAUNCH, Launch, Wire};
 
 use crate::error::Error;
 use crate::handover::{HOLD, Holding};
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         }
         _ => match phase(words) {
             Ok(Phase::Launch(wire, ours)) => launch::run(wire, ours),
+            Ok(Phase::Adopt(wire, adoption)) => adopt::run(wire, &adoption),
             Ok(Phase::Hold(holding)) => hold::run(holding),
             Err(e) => {
                 eprintln!("holdfast-shim: {e}\n{USAGE}");
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
 enum Phase {
     /// With our driver's words, or without any.
     Launch(Wire, Option<Launch>),
+    Adopt(Wire, Adopt),
     Hold(Holding),
 }
 
@@ -66,6 +72,7 @@ fn phase(words: Vec<OsString>) -> Result<Phase, Error> {
     match words.next() {
         None => Ok(Phase::Launch(wire, None)),
         Some(word) if word == LAUNCH => Ok(Phase::Launch(wire, Some(Launch::decode(words)?))),
+        Some(word) if word == ADOPT => Ok(Phase::Adopt(wire, Adopt::decode(words)?)),
         Some(word) if word == HOLD => Ok(Phase::Hold(Holding::decode(wire, words)?)),
         Some(word) => Err(holdfast_common::request::RequestError::Unknown(word).into()),
     }

@@ -1,9 +1,9 @@
 //! shim.json: which shim this is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use holdfast_common::identity::Identity;
-use holdfast_common::shim_record::ShimRecord;
+use holdfast_common::shim_record::{ShimRecord, boot_id};
 
 use crate::error::Error;
 
@@ -16,7 +16,16 @@ pub fn write(executable: &Path) -> Result<(), Error> {
         pid: me.pid,
         start_time: me.start_time,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot_id: boot_id(),
         executable: executable.to_string_lossy().into_owned(),
     };
     Ok(record.write(Path::new("."))?)
+}
+
+/// As [`write`], for the executable that runs now, which is returned.
+pub fn write_for_this_executable() -> Result<PathBuf, Error> {
+    let link = "/proc/self/exe";
+    let executable = std::env::current_exe().map_err(Error::io("find the path of", link))?;
+    write(&executable)?;
+    Ok(executable)
 }

@@ -18,6 +18,22 @@ pub fn unblock_signals(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(unblock) }
 }
 
+/// Lets a command be killed when this process, which has one thread, dies (PR_SET_PDEATHSIG, prctl(2)).
+pub fn die_with_us(command: &mut Command) -> &mut Command {
+    let parent = nix::unistd::getpid();
+    let die = move || {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        // It may have died before that.
+        if nix::unistd::getppid() == parent {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ESRCH))
+        }
+    };
+    // SAFETY: between fork and exec the closure makes async-signal-safe calls (prctl, getppid) and allocates nothing.
+    unsafe { command.pre_exec(die) }
+}
+
 /// Lets a command inherit these descriptors, under the numbers that they have here, whether or not they are
 /// close-on-exec here. One that is not open makes the start fail with `EBADF`.
 pub fn pass_on(command: &mut Command, numbers: Vec<RawFd>) -> &mut Command {

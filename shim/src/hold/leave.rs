@@ -35,7 +35,7 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
     if holding.kind.ours {
         // Whoever polls is woken; nobody there, nobody to wake.
         if let Ok(Some(number)) = holdfast_common::exit_record::read_status_number(here) {
-            let _ = nix::unistd::write(&holding.exit, format!("{number}\n").as_bytes());
+            let _ = nix::unistd::write(&holding.claim.exit, format!("{number}\n").as_bytes());
         }
     }
     if holding.kind.shared_pids {
@@ -47,8 +47,7 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
         wire,
         runtime_args,
         kind,
-        lock,
-        exit,
+        claim,
         stdio,
         ..
     } = holding;
@@ -75,8 +74,8 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
         });
     }
     // In this order: whoever sees the hang-up finds the lock free.
-    drop(lock);
-    drop(exit);
+    drop(claim.lock);
+    drop(claim.exit);
     ExitCode::SUCCESS
 }
 

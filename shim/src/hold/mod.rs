@@ -58,6 +58,14 @@ impl Event {
     }
 }
 
+/// Becomes a holding shim with a fresh address space.
+pub fn begin(holding: Holding) -> ExitCode {
+    let error = holding.replace_self();
+    // The executable is gone, perhaps: a bigger shim is better than none.
+    log::warn!("going on without a fresh start: {error}");
+    run(holding)
+}
+
 /// Holds until the process has ended and everything is in order; the exit code is the shim's, not the container's.
 pub fn run(holding: Holding) -> ExitCode {
     // Without a log there is nobody to tell.
@@ -92,7 +100,10 @@ impl Hold {
             log::warn!("{e}");
         }
         let signals = signal::open_signalfd()?;
-        let watch = Watch::new(holding.pid)?;
+        let watch = Watch::new(holding.pid);
+        if holding.pidfd.is_none() {
+            holding.pidfd = watch.pidfd()?;
+        }
         let control = Control::new(std::mem::take(&mut holding.reader));
         let hold = Self {
             poll: Poll::new()?,
@@ -111,12 +122,12 @@ impl Hold {
         use Interest as I;
         self.add(self.signals.as_raw_fd(), Event::Signals, I::READABLE)?;
         self.add(
-            self.holding.control.as_raw_fd(),
+            self.holding.claim.control.as_raw_fd(),
             Event::Control,
             I::READABLE,
         )?;
-        if let Some(pidfd) = self.watch.pidfd() {
-            self.add(pidfd, Event::Process, I::READABLE)?;
+        if let Some(pidfd) = &self.holding.pidfd {
+            self.add(pidfd.as_raw_fd(), Event::Process, I::READABLE)?;
         }
         if let Stdio::Terminal(terminal) = &self.holding.stdio {
             self.add(
@@ -214,15 +225,15 @@ impl Hold {
     }
 
     fn look_at_process(&mut self) -> io::Result<bool> {
-        if let Some(record) = self.watch.look()? {
+        if let Some(record) = self.watch.look(self.holding.pidfd.as_ref())? {
             self.ended.get_or_insert(record);
         }
         Ok(false)
     }
 
     fn take_requests(&mut self, reexec: &mut bool) -> io::Result<bool> {
-        let Holding { control, stdio, .. } = &mut self.holding;
-        self.control.take(control, |request| match request {
+        let Holding { claim, stdio, .. } = &mut self.holding;
+        self.control.take(&claim.control, |request| match request {
             Request::CloseStdin => terminal::close_stdin(stdio),
             Request::Resize(size) => terminal::resize(stdio, size),
             Request::Reexec => *reexec = true,

@@ -5,7 +5,10 @@
 //! FIFO is full, the terminal waits, and the container with it.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
+use holdfast_common::layout;
+use holdfast_common::state_file;
 use holdfast_common::sys::pty::{self, Size};
 use nix::errno::Errno;
 use nix::unistd::{read, write};
@@ -19,6 +22,10 @@ const PIECES_A_TURN: usize = 64;
 
 /// Control type 0. The shim's write end goes: the process sees the end when the FIFO is empty and no other writer is left.
 pub fn close_stdin(stdio: &mut Stdio) {
+    // For a shim that may have to take over from us.
+    if let Err(e) = state_file::write_bytes(Path::new(layout::STDIN_CLOSED_FILE), b"closed\n") {
+        log::warn!("{e}");
+    }
     match stdio {
         Stdio::Direct(held) => held.stdin = None,
         Stdio::Terminal(terminal) => terminal.input_hold = None,

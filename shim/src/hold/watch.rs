@@ -1,7 +1,7 @@
 //! How the process ends: reaped when it is our child, read through a pidfd when it is not. Never invented.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
 use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
@@ -12,30 +12,25 @@ use holdfast_common::sys::process::{Children, reap};
 /// The process, and how its end will be seen.
 pub struct Watch {
     pid: i32,
-    /// For a process that is not our child (its runtime made it elsewhere, or another shim held it before).
-    pidfd: Option<OwnedFd>,
 }
 
 impl Watch {
     /// Begins to watch.
-    pub fn new(pid: i32) -> io::Result<Self> {
-        let me = i32::try_from(std::process::id()).ok();
-        let ours = Stat::read(pid).is_ok_and(|stat| Some(stat.parent) == me);
-        let pidfd = if ours {
-            None
-        } else {
-            match pidfd::open(pid) {
-                Ok(fd) => Some(fd),
-                Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => None,
-                Err(e) => return Err(e),
-            }
-        };
-        Ok(Self { pid, pidfd })
+    pub fn new(pid: i32) -> Self {
+        Self { pid }
     }
 
-    /// What to poll, besides SIGCHLD.
-    pub fn pidfd(&self) -> Option<RawFd> {
-        self.pidfd.as_ref().map(AsRawFd::as_raw_fd)
+    /// What to poll besides SIGCHLD, for a process that is not our child: its runtime made it elsewhere.
+    pub fn pidfd(&self) -> io::Result<Option<OwnedFd>> {
+        let me = i32::try_from(std::process::id()).ok();
+        if Stat::read(self.pid).is_ok_and(|stat| Some(stat.parent) == me) {
+            return Ok(None);
+        }
+        match pidfd::open(self.pid) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Reaps until nothing is left to reap. A subreaper's children are many; one of them may be the process.
@@ -55,8 +50,8 @@ impl Watch {
     }
 
     /// What is known of a process that is not our child; `None` while it runs or waits for its own parent to reap it.
-    pub fn look(&self) -> io::Result<Option<ExitRecord>> {
-        let Some(fd) = &self.pidfd else {
+    pub fn look(&self, pidfd: Option<&OwnedFd>) -> io::Result<Option<ExitRecord>> {
+        let Some(fd) = pidfd else {
             let ours = Stat::read(self.pid).is_ok();
             let reason = "the process was gone before the shim could watch it";
             return Ok((!ours).then(|| self.unknown(reason)));

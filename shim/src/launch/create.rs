@@ -13,7 +13,7 @@ use holdfast_common::log_line::LogLine;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
-use holdfast_common::sys::{fd, fifo};
+use holdfast_common::sys::{exec, fd, fifo};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signalfd::SignalFd;
 use serde::Deserialize;
@@ -109,6 +109,8 @@ impl Create<'_> {
         };
         let args: Vec<OsString> = state.runtime_args.iter().map(Into::into).collect();
         let mut command = runtime::command(&self.wire.runtime, self.dir, &args, verb);
+        // A runtime that nobody waits for any more must not go on half way.
+        exec::die_with_us(&mut command);
         command.current_dir(bundle);
         if state.exec {
             command

@@ -28,6 +28,24 @@ pub struct Done {
     pub timed_out: bool,
 }
 
+/// Undoes a launch whose shim was killed in the middle of it: the runtime was killed with it, and what it had made, if
+/// anything, never ran. The working directory is the process directory.
+pub fn undo_cut_off(wire: &Wire, state: &ProcessState) {
+    let cut_off = Done {
+        committed: true,
+        created: false,
+        timed_out: true,
+    };
+    cut_off.delete_container(wire);
+    if let Ok(dir) = std::env::current_dir() {
+        leave::remove_dir(if state.exec {
+            &dir
+        } else {
+            dir.parent().unwrap_or(&dir)
+        });
+    }
+}
+
 impl Done {
     /// Undoes it. What cannot be undone is nobody's to hear: the launch's own failure is the one to report.
     pub fn undo(&self, wire: &Wire, launch: &Launch) {

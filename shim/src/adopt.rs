@@ -1,0 +1,161 @@
+//! *Adopt*: the third way into *hold*. A shim was killed; another takes charge of what it left:
+//! 1. leave the launcher, claim the directory (of two adopters, one wins);
+//! 2. an end that is on record: take the remaining steps of the exit order;
+//! 3. a launch that was cut off: undo it;
+//! 4. a process that is gone: its status is unknown, say so on record, and go on as in 2;
+//! 5. a process that lives: hold it, by pidfd, because it is not our child.
+//!
+//! What cannot be had back is a terminal: its master died with the shim, and the kernel hung it up.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
+use holdfast_common::identity::Identity;
+use holdfast_common::layout::{self, Stream};
+use holdfast_common::process_state::ProcessState;
+use holdfast_common::ready::Report;
+use holdfast_common::request::{Adopt, Wire};
+use holdfast_common::shim_record::{ShimRecord, boot_id};
+use holdfast_common::sys::{fd, fifo, signal};
+
+use crate::claim::Claim;
+use crate::error::Error;
+use crate::handover::{Direct, Holding, Stdio};
+use crate::launch;
+use crate::launcher::Launcher;
+use crate::{hold, record};
+
+/// Adopts, then holds; the exit code is the shim's, not the container's.
+pub fn run(wire: Wire, adoption: &Adopt) -> ExitCode {
+    let mut launcher = match Launcher::new(Some(adoption.ready)) {
+        Ok(launcher) => launcher,
+        Err(e) => {
+            eprintln!("holdfast-shim: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match adopt(wire, &mut launcher) {
+        Ok(Some(holding)) => hold::begin(holding),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(e) => {
+            launcher.report(&Report::failed(e.cause(), e.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns what there is to hold; nothing when there was only something to finish, which is done then.
+fn adopt(wire: Wire, launcher: &mut Launcher) -> Result<Option<Holding>, Error> {
+    launcher.leave(3..3)?;
+    fd::null_stdio().map_err(Error::io("open", "/dev/null"))?;
+    let here = Path::new(".");
+    let state = ProcessState::read(here)?;
+    let claim = Claim::take()?;
+    // Read before our own takes its place.
+    let rebooted = ShimRecord::read(here)
+        .is_ok_and(|shim| !shim.boot_id.is_empty() && shim.boot_id != boot_id());
+    let executable = record::write_for_this_executable()?;
+    let recorded = ExitRecord::read(here)?;
+    let identity = Identity::recorded(here);
+    let pidfd = match &identity {
+        Ok(Some(identity)) if recorded.is_none() && !rebooted => identity
+            .open()
+            .map_err(Error::io("open a pidfd in", here))?,
+        _ => None,
+    };
+    let pid = match (&recorded, &identity) {
+        (Some(record), _) => record.pid,
+        (None, Ok(Some(identity))) => identity.pid,
+        // Cut off before the process was known.
+        (None, Ok(None) | Err(_)) => {
+            launch::undo_cut_off(&wire, &state);
+            launcher.report(&Report::Ended {});
+            return Ok(None);
+        }
+    };
+    let living = pidfd.is_some();
+    let holding = Holding {
+        kind: launch::kind(&wire, &state),
+        runtime_args: state.runtime_args.iter().map(Into::into).collect(),
+        wire,
+        executable,
+        pid,
+        pidfd,
+        claim,
+        reader: Default::default(),
+        stdio: Stdio::Direct(hold_again(&state)),
+        again: false,
+    };
+    if living {
+        if state.terminal {
+            log::warn!("the terminal was lost with the shim that held it");
+        }
+        if let Ok(Some(identity)) = identity {
+            launcher.report(&Report::ready(identity));
+        }
+        return Ok(Some(holding));
+    }
+    if recorded.is_none() {
+        unknown(pid, rebooted).write(here)?;
+    }
+    let signals = signal::open_signalfd().map_err(Error::io("open signalfd in", "."))?;
+    hold::leave::leave(holding, &signals);
+    launcher.report(&Report::Ended {});
+    Ok(None)
+}
+
+fn unknown(pid: i32, rebooted: bool) -> ExitRecord {
+    let reason = if rebooted {
+        "host rebooted"
+    } else {
+        "its shim was killed, and it ended before another took over"
+    };
+    let status = ExitStatus::Unknown {
+        reason: reason.to_owned(),
+    };
+    ExitRecord {
+        pid,
+        exited_at: SystemTime::now(),
+        status,
+        oom_killed: None,
+        source: Source::Unknown,
+    }
+}
+
+/// The ends that the dead shim held, by their names. What the process holds has kept the FIFOs' content. An end that cannot
+/// be had is none: the process goes on all the same.
+fn hold_again(state: &ProcessState) -> Direct {
+    if state.terminal {
+        return Direct::default();
+    }
+    let reopen = |stream: Stream, how: fn(&Path) -> std::io::Result<OwnedFd>| {
+        let path = Path::new(state.stdio(stream));
+        let is_fifo = std::fs::metadata(path)
+            .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type()));
+        if state.inherits(stream) || !is_fifo {
+            return None;
+        }
+        how(path)
+            .map_err(|e| {
+                log::warn!(
+                    "open {}: {}",
+                    path.display(),
+                    holdfast_common::sys::errno_text(&e)
+                )
+            })
+            .ok()
+    };
+    let closed = Path::new(layout::STDIN_CLOSED_FILE).exists();
+    Direct {
+        stdin: if closed {
+            None
+        } else {
+            reopen(Stream::Stdin, fifo::open_write)
+        },
+        stdout: reopen(Stream::Stdout, fifo::open_read),
+        stderr: reopen(Stream::Stderr, fifo::open_read),
+    }
+}
