@@ -23,6 +23,12 @@ pub struct ShimRecord {
     pub boot_id: String,
     /// Its executable, which a re-exec (control type 3) executes again.
     pub executable: String,
+    /// How often it was asked to be replaced (control type 3): who asks sees by this when it was answered.
+    #[serde(default)]
+    pub asked: u32,
+    /// Why the last replacement was not made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// Which boot of this host this is (random(4)); empty where the kernel does not tell.

@@ -87,6 +87,7 @@ fn adopt(wire: Wire, launcher: &mut Launcher) -> Result<Option<Holding>, Error> 
         claim,
         reader: Default::default(),
         stdio: Stdio::Direct(hold_again(&state)),
+        asked: 0,
         again: false,
     };
     if living {

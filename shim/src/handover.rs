@@ -17,6 +17,11 @@ use crate::error::Error;
 /// The word that says that a shim goes on holding.
 pub const HOLD: &str = "hold";
 
+/// The version of the words after [`HOLD`]: a shim understands those of its own version and of older ones.
+pub const PROTOCOL: u32 = 1;
+/// Asks a shim for its [`PROTOCOL`].
+pub const PROTOCOL_OPTION: &str = "--handover-protocol";
+
 /// All that a holding shim knows.
 #[derive(Debug)]
 pub struct Holding {
@@ -38,6 +43,8 @@ pub struct Holding {
     pub reader: LineReader,
     /// What is held of its stdio.
     pub stdio: Stdio,
+    /// How often a replacement was asked for.
+    pub asked: u32,
     /// Whether this comes from a shim that was holding already, which may have been another version.
     pub again: bool,
 }
@@ -117,6 +124,7 @@ impl Holding {
         out.words.push(HOLD.into());
         out.value("exe", self.executable.as_os_str());
         out.value("pid", OsStr::new(&self.pid.to_string()));
+        out.value("asked", OsStr::new(&self.asked.to_string()));
         for (word, on) in [
             ("exec", self.kind.exec),
             ("shared-pids", self.kind.shared_pids),
@@ -170,7 +178,8 @@ impl Holding {
     pub fn decode(wire: Wire, mut words: impl Iterator<Item = OsString>) -> Result<Self, Error> {
         let mut kind = Kind::default();
         let mut reader = LineReader::default();
-        let (mut executable, mut pid, mut pidfd, mut again) = (None, None, None, false);
+        let (mut executable, mut pid, mut pidfd) = (None, None, None);
+        let (mut asked, mut again) = (0, false);
         let (mut lock, mut exit, mut control) = (None, None, None);
         let (mut direct, mut master, mut mid_line) = (Direct::default(), None, false);
         let (mut input, mut input_hold, mut output, mut output_hold) = (None, None, None, None);
@@ -195,6 +204,7 @@ impl Holding {
             match key {
                 "exe" => executable = Some(PathBuf::from(value)),
                 "pid" => pid = Some(number(&word, value)?),
+                "asked" => asked = number(&word, value)?,
                 "line" => reader = LineReader::resume(Some(value.as_bytes())),
                 "lock" => lock = Some(descriptor(&word, value)?),
                 "exit" => exit = Some(descriptor(&word, value)?),
@@ -240,6 +250,7 @@ impl Holding {
             },
             reader,
             stdio,
+            asked,
             again,
         })
     }
@@ -279,7 +290,7 @@ impl<'a> Words<'a> {
     }
 }
 
-fn number(word: &OsStr, value: &OsStr) -> Result<i32, RequestError> {
+fn number<N: std::str::FromStr>(word: &OsStr, value: &OsStr) -> Result<N, RequestError> {
     value
         .to_str()
         .and_then(|text| text.parse().ok())
@@ -330,6 +341,7 @@ mod tests {
             },
             reader,
             stdio,
+            asked: 3,
             again: true,
         }
     }

@@ -43,6 +43,10 @@ fn main() -> ExitCode {
             println!("holdfast-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+        [only] if only == handover::PROTOCOL_OPTION => {
+            println!("{}", handover::PROTOCOL);
+            ExitCode::SUCCESS
+        }
         [only] if only == "--help" => {
             println!("{USAGE}");
             ExitCode::SUCCESS

@@ -7,8 +7,9 @@ use holdfast_common::shim_record::{ShimRecord, boot_id};
 
 use crate::error::Error;
 
-/// Writes shim.json into the working directory.
-pub fn write(executable: &Path) -> Result<(), Error> {
+/// Writes shim.json into the working directory. `asked` is how often a replacement was asked for, `refused` why the last
+/// was not made.
+pub fn write(executable: &Path, asked: u32, refused: Option<String>) -> Result<(), Error> {
     let stat = "/proc/self/stat";
     let pid = i32::try_from(std::process::id()).unwrap_or_default();
     let me = Identity::of(pid).map_err(Error::io("read the start time from", stat))?;
@@ -18,6 +19,8 @@ pub fn write(executable: &Path) -> Result<(), Error> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: boot_id(),
         executable: executable.to_string_lossy().into_owned(),
+        asked,
+        refused,
     };
     Ok(record.write(Path::new("."))?)
 }
@@ -26,6 +29,6 @@ pub fn write(executable: &Path) -> Result<(), Error> {
 pub fn write_for_this_executable() -> Result<PathBuf, Error> {
     let link = "/proc/self/exe";
     let executable = std::env::current_exe().map_err(Error::io("find the path of", link))?;
-    write(&executable)?;
+    write(&executable, 0, None)?;
     Ok(executable)
 }

@@ -7,6 +7,7 @@
 
 mod control;
 pub mod leave;
+mod replace;
 mod terminal;
 mod watch;
 
@@ -95,7 +96,7 @@ impl Hold {
         signal::block_all()?;
         become_subreaper()?;
         if std::mem::take(&mut holding.again)
-            && let Err(e) = record::write(&holding.executable)
+            && let Err(e) = record::write(&holding.executable, holding.asked, None)
         {
             log::warn!("{e}");
         }
@@ -185,6 +186,10 @@ impl Hold {
                 self.replace_self();
             }
             turn = again;
+            if reexec {
+                // Signals may have come while the new executable was asked.
+                turn.push(Event::Signals);
+            }
             self.wait(&mut events, &mut turn)?;
         }
     }
@@ -265,7 +270,7 @@ impl Hold {
         }
     }
 
-    /// Control type 3. When it fails, everything goes on as before.
+    /// Control type 3. Returns when it could not be done; everything goes on as before.
     fn replace_self(&mut self) {
         if self.ended.is_some() {
             // The status is reaped and not on record: nobody else will ever know it.
@@ -273,9 +278,6 @@ impl Hold {
             return;
         }
         self.holding.reader = self.control.reader();
-        self.holding.again = true;
-        let error = self.holding.replace_self();
-        self.holding.again = false;
-        log::warn!("not replaced: {error}");
+        replace::replace(&mut self.holding, &self.signals);
     }
 }

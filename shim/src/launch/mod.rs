@@ -109,6 +109,7 @@ impl Launching {
             claim,
             reader: Default::default(),
             stdio,
+            asked: 0,
             again: false,
         })
     }

@@ -1,0 +1,88 @@
+//! Control type 3: executing the shim's executable again, or the one that `shim.next` names, in place. The process, its
+//! descriptors, the lock and what is in flight go along; nothing is lost if it cannot be done.
+//!
+//! Once executed, a new shim that cannot go on would take the old one's place with it. So it is asked first, in a child:
+//! it must start, end well and in time, and understand the words that this shim would hand over.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use holdfast_common::layout;
+use holdfast_common::state_file;
+use holdfast_common::sys::{errno_text, exec};
+use nix::sys::signalfd::SignalFd;
+
+use crate::handover::{Holding, PROTOCOL, PROTOCOL_OPTION};
+use crate::{record, runtime};
+
+/// How long a new executable may take to say which words it understands.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Goes on as the new executable; returns when that is not to be, and then nothing has changed but shim.json, which says
+/// why.
+pub fn replace(holding: &mut Holding, signals: &SignalFd) {
+    holding.asked += 1;
+    let next = PathBuf::from(layout::SHIM_NEXT_FILE);
+    let candidate = match state_file::read_value::<PathBuf>(&next) {
+        Ok(path) => Ok(path),
+        Err(e) if e.is_absent() => Ok(holding.executable.clone()),
+        Err(e) => Err(e.to_string()),
+    };
+    // Asked for once: the next request may mean the usual executable.
+    let _ = std::fs::remove_file(next);
+    let refused = match candidate.and_then(|path| probe(&path, signals).map(|()| path)) {
+        Err(why) => why,
+        Ok(path) => {
+            let ours = std::mem::replace(&mut holding.executable, path);
+            holding.again = true;
+            let error = holding.replace_self();
+            holding.again = false;
+            holding.executable = ours;
+            error.to_string()
+        }
+    };
+    log::warn!("not replaced: {refused}");
+    if let Err(e) = record::write(&holding.executable, holding.asked, Some(refused)) {
+        log::warn!("{e}");
+    }
+}
+
+/// Whether an executable would understand what this shim hands over.
+fn probe(path: &PathBuf, signals: &SignalFd) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("execute {}: {}", path.display(), errno_text(&e));
+    let mut command = Command::new(path);
+    command
+        .arg(PROTOCOL_OPTION)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    exec::unblock_signals(&mut command);
+    let mut child = command.spawn().map_err(failed)?;
+    let deadline = Some(Instant::now() + PATIENCE);
+    let Some(exit) = runtime::wait(&mut child, signals, deadline).map_err(failed)? else {
+        let _ = child.kill();
+        let _ = runtime::wait(&mut child, signals, None);
+        let seconds = PATIENCE.as_secs();
+        return Err(format!("{}: no answer within {seconds} s", path.display()));
+    };
+    if !exit.success() {
+        return Err(format!("{}: ended at once with {exit}", path.display()));
+    }
+    let mut answer = String::new();
+    if let Some(out) = child.stdout.take() {
+        // It has ended; what it wrote is in the pipe. A descendant of its that holds the pipe is not waited for.
+        holdfast_common::sys::fd::set_nonblocking(std::os::fd::AsFd::as_fd(&out), true)
+            .map_err(failed)?;
+        let _ = out.take(64).read_to_string(&mut answer);
+    }
+    match answer.trim().parse::<u32>() {
+        Ok(theirs) if theirs >= PROTOCOL => Ok(()),
+        Ok(theirs) => Err(format!(
+            "{}: understands handover {theirs}, this shim speaks {PROTOCOL}",
+            path.display()
+        )),
+        Err(_) => Err(format!("{}: is no holdfast-shim", path.display())),
+    }
+}
