@@ -24,6 +24,8 @@ pub const SHIM_FILE: &str = "shim.json";
 pub const SHIM_LOCK_FILE: &str = "shim.lock";
 /// The process's pid, as the runtime wrote it (decimal text).
 pub const PID_FILE: &str = "pid";
+/// What `shim.lock` holds when a shim has finished its work; it is empty while one lives, or was killed.
+pub const DONE: &[u8] = b"done\n";
 /// The executable that the next re-exec is to execute instead (text).
 pub const SHIM_NEXT_FILE: &str = "shim.next";
 /// Field 22 of /proc/PID/stat (decimal text).

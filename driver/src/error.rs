@@ -230,6 +230,24 @@ pub enum Error {
         /// Whether the process still runs.
         alive: bool,
     },
+    /// Somebody else's shim adopted the process first.
+    #[error("process {process} of container {id} was adopted by somebody else")]
+    AdoptedElsewhere {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+    },
+    /// A shim did not become another; it goes on as it was.
+    #[error("the shim of process {process} of container {id} goes on as it was: {reason}")]
+    NotReplaced {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+        /// Why, in the shim's words.
+        reason: String,
+    },
     /// The shim does not read its control FIFO.
     #[error("{}: control fifo is full: the shim is stuck", path.display())]
     ControlFull {

@@ -50,6 +50,7 @@ mod launch;
 mod monitor;
 mod options;
 mod process;
+mod recover;
 mod root;
 mod runtime;
 mod spec;
@@ -59,6 +60,7 @@ mod streams;
 #[cfg(test)]
 mod testing;
 mod text;
+mod upgrade;
 mod verdict;
 
 pub use container::Container;
@@ -75,6 +77,7 @@ pub use holdfast_common::state_file::StateFileError;
 pub use monitor::{Event, EventKind, Monitor};
 pub use options::{CreateOptions, DriverBuilder, ExecOptions};
 pub use process::Process;
+pub use recover::Recovery;
 pub use spec::ProcessSpec;
 pub use state::{State, Status};
 pub use stdio::{Policy, Stdio};

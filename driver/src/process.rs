@@ -182,7 +182,7 @@ impl Process {
         self.send(Message::CloseStdin)
     }
 
-    fn send(&self, message: Message) -> Result<()> {
+    pub(crate) fn send(&self, message: Message) -> Result<()> {
         match self.end.look()? {
             Look::Waiting => (),
             Look::Recorded(_) => return Err(self.exited()),

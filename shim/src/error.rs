@@ -54,12 +54,11 @@ impl Error {
         match self {
             Error::Runtime(_) => Cause::Runtime,
             Error::Timeout { .. } => Cause::Timeout,
-            Error::Exists(_) => Cause::Exists,
+            Error::Exists(_) | Error::Locked(_) => Cause::Exists,
             Error::LauncherGone => Cause::Launcher,
             Error::Io { .. }
             | Error::State(_)
             | Error::Request(_)
-            | Error::Locked(_)
             | Error::NoTerminal
             | Error::InheritedTerminal => Cause::Shim,
         }

@@ -69,13 +69,26 @@ impl Globals {
         if let Some(runtime) = or_preset(&self.runtime, "HOLDFAST_RUNTIME") {
             builder = builder.runtime(program(&runtime)?);
         }
-        if let Some(shim) = or_preset(&self.shim, "HOLDFAST_SHIM") {
-            builder = builder.shim(program(&shim)?);
+        if let Some(shim) = self.shim()? {
+            builder = builder.shim(shim);
         }
         if let Some(timeout) = self.start_timeout {
             builder = builder.start_timeout(timeout);
         }
         Ok(builder.build()?)
+    }
+
+    /// The shim's executable, if one was named.
+    ///
+    /// # Errors
+    /// Its path cannot be made absolute, or is not UTF-8.
+    pub fn shim(&self) -> Result<Option<PathBuf>> {
+        let named = or_preset(&self.shim, "HOLDFAST_SHIM");
+        Ok(named
+            .as_deref()
+            .map(program)
+            .transpose()?
+            .map(PathBuf::from))
     }
 
     fn runtime_args(&self) -> Result<Vec<String>> {

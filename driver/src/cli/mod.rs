@@ -12,6 +12,7 @@ mod list;
 mod logging;
 mod output;
 mod ps;
+mod recover;
 mod run;
 mod session;
 mod signal_name;
@@ -111,6 +112,16 @@ Examples:
     Resize(control::ResizeArgs),
     /// Let a process see the end of its stdin, after what was written to it
     CloseStdin(control::CloseStdinArgs),
+    /// Let new shims adopt what killed ones left
+    Recover(recover::RecoverArgs),
+    /// Replace shims by a new executable, in place
+    #[command(after_help = "\
+Examples:
+  holdfast upgrade --all                        after a new holdfast-shim was installed over the old one
+  holdfast upgrade --shim /opt/new/holdfast-shim web
+
+A shim that cannot be replaced goes on as it was, and says why.")]
+    Upgrade(recover::UpgradeArgs),
 }
 
 /// Does what the command line asks for.
@@ -153,6 +164,8 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::State(args) => list::state(args, globals),
         Verb::Resize(args) => control::resize(args, globals),
         Verb::CloseStdin(args) => control::close_stdin(args, globals),
+        Verb::Recover(args) => recover::recover(args, globals, reporter),
+        Verb::Upgrade(args) => recover::upgrade(args, globals, reporter),
     }
 }
 

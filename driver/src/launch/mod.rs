@@ -17,7 +17,7 @@ use holdfast_common::identity::Identity;
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::ready::{Cause, Report};
-use holdfast_common::request::Wire;
+use holdfast_common::request::{LAUNCH, Launch as Words, Wire};
 use holdfast_common::sys::{fd, fifo};
 
 use crate::end::End;
@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::stdio::Plan;
 use crate::streams::Early;
-use spawn::Order;
+pub(crate) use spawn::Order;
 use staging::{Staging, make_dir, make_fifo};
 
 /// One launch, checked and complete.
@@ -84,11 +84,19 @@ impl Launch {
             None => self.place.join(&self.process),
         };
         let staged = self.stage(from)?;
+        let words = |ready| {
+            let words = Words {
+                ready,
+                from: from.to_owned(),
+                to: to.clone(),
+                timeout: whole_seconds(self.timeout),
+            };
+            [LAUNCH.into()].into_iter().chain(words.encode()).collect()
+        };
         let order = Order {
             shim: &self.shim,
             wire: &self.wire,
-            from,
-            to: &to,
+            words: &words,
             process_dir: &process_dir(self, from),
             timeout: self.timeout,
             inherit: &self.plan.inherit,
@@ -153,6 +161,11 @@ impl Launch {
     fn identity(&self, report: Report) -> Result<Identity> {
         let (cause, message) = match report {
             Report::Ready { pid, start_time } => return Ok(Identity { pid, start_time }),
+            // A launch does not end so.
+            Report::Ended {} => (
+                Cause::Shim,
+                "the process was over before it began".to_owned(),
+            ),
             Report::Failed { cause, message } => (cause, message),
         };
         Err(match cause {
@@ -183,4 +196,27 @@ struct Staged {
     _control: std::os::fd::OwnedFd,
     exit: std::os::fd::OwnedFd,
     early: Early,
+}
+
+/// What can be said in whole seconds, rounded up: no time at all would be none to anybody.
+fn whole_seconds(timeout: Duration) -> Duration {
+    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+    Duration::from_secs(seconds.clamp(1, u32::MAX.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_never_rounded_to_nothing() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (120_000, 120)] {
+            let whole = whole_seconds(Duration::from_millis(millis));
+            assert_eq!(whole, Duration::from_secs(seconds));
+        }
+        assert_eq!(
+            whole_seconds(Duration::from_secs(u64::MAX)),
+            Duration::from_secs(u32::MAX.into())
+        );
+    }
 }

@@ -1,8 +1,9 @@
 //! Spawning the shim, and hearing what became of it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use holdfast_common::layout::Stream;
 use holdfast_common::ready::Report;
-use holdfast_common::request::{LAUNCH, Launch as Words, Wire};
+use holdfast_common::request::Wire;
 use holdfast_common::sys::exec::pass_on;
 use holdfast_common::sys::fd;
 use nix::fcntl::OFlag;
@@ -30,11 +31,9 @@ const LONGEST_REPORT: u64 = 1 << 20;
 pub(crate) struct Order<'a> {
     pub shim: &'a Path,
     pub wire: &'a Wire,
-    /// The staging directory.
-    pub from: &'a Path,
-    /// Its final name.
-    pub to: &'a Path,
-    /// The staged process directory, its working directory.
+    /// The words after those, given the number under which the shim gets the pipe for its report.
+    pub words: &'a dyn Fn(RawFd) -> Vec<OsString>,
+    /// Its working directory: the process directory.
     pub process_dir: &'a Path,
     /// How long the runtime may take.
     pub timeout: Duration,
@@ -78,12 +77,6 @@ impl Order<'_> {
         // Above the numbers that belong to the container's process.
         let write = fd::duplicate_from(low.as_fd(), 3 + self.preserve_fds).map_err(failed)?;
         drop(low);
-        let words = Words {
-            ready: write.as_raw_fd(),
-            from: self.from.to_owned(),
-            to: self.to.to_owned(),
-            timeout: whole_seconds(self.timeout),
-        };
         let stdio = |stream: Stream| {
             if self.inherit.contains(&stream) {
                 Stdio::inherit()
@@ -94,8 +87,7 @@ impl Order<'_> {
         let mut command = Command::new(self.shim);
         command
             .args(self.wire.encode())
-            .arg(LAUNCH)
-            .args(words.encode());
+            .args((self.words)(write.as_raw_fd()));
         command.current_dir(self.process_dir).process_group(0);
         command
             .stdin(stdio(Stream::Stdin))
@@ -115,12 +107,6 @@ impl Order<'_> {
         });
         Ok((read, exit))
     }
-}
-
-/// What can be said in whole seconds, rounded up: no time at all would be none to anybody.
-fn whole_seconds(timeout: Duration) -> Duration {
-    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
-    Duration::from_secs(seconds.clamp(1, u32::MAX.into()))
 }
 
 /// Reads one line; `None` when the pipe ends or the time is over before it does, or it is no report.
@@ -178,8 +164,7 @@ mod tests {
         Order {
             shim: &shim,
             wire: &wire,
-            from: &dir.join("~x"),
-            to: &dir.join("web"),
+            words: &|ready| vec!["launch".into(), format!("ready={ready}").into()],
             process_dir: &dir,
             timeout,
             inherit: &[],
@@ -204,24 +189,9 @@ mod tests {
 
     #[test]
     fn the_words_are_the_documented_ones() {
-        let script = r#"echo "$1 $2 $3 $4 $6 ${7##*/} ${8##*/}" >&2; exit 1"#;
+        let script = r#"echo "$1 $2 $3 $4 ${5%%=*}" >&2; exit 1"#;
         let error = carry_out("spawn-words", script, LONG).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "shim: web /b runc launch timeout=20 ~x web"
-        );
-    }
-
-    #[test]
-    fn a_timeout_is_never_rounded_to_nothing() {
-        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (120_000, 120)] {
-            let whole = whole_seconds(Duration::from_millis(millis));
-            assert_eq!(whole, Duration::from_secs(seconds));
-        }
-        assert_eq!(
-            whole_seconds(Duration::from_secs(u64::MAX)),
-            Duration::from_secs(u32::MAX.into())
-        );
+        assert_eq!(error.to_string(), "shim: web /b runc launch ready");
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
             dir.parent().unwrap_or(&dir)
         });
     }
+    // Nothing is left to do for another shim.
+    let _ = nix::unistd::write(&claim.lock, layout::DONE);
     // In this order: whoever sees the hang-up finds the lock free.
     drop(claim.lock);
     drop(claim.exit);

@@ -1,0 +1,122 @@
+//! `recover` and `upgrade`: care of the shims.
+
+use std::time::Duration;
+
+use clap::Args;
+use holdfast::{Container, ContainerId, Recovery};
+
+use super::error::{Error, Result};
+use super::globals::Globals;
+use super::logging::Reporter;
+use super::output::print;
+
+/// How long a shim may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Flags of `recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// The containers; all, if none is named
+    #[arg(value_name = "ID")]
+    ids: Vec<ContainerId>,
+}
+
+/// Flags of `upgrade`.
+#[derive(Debug, Args)]
+pub struct UpgradeArgs {
+    /// Every container
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    /// The containers
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    ids: Vec<ContainerId>,
+}
+
+/// Has every process adopted whose shim was killed, and says what was done.
+///
+/// # Errors
+/// One could not be recovered; the others were.
+pub fn recover(args: &RecoverArgs, globals: &Globals, reporter: Reporter) -> Result<u8> {
+    each_process(&args.ids, globals, reporter, |container, process| {
+        let done = match container.recover(process.id())? {
+            Recovery::Unneeded => return Ok(()),
+            Recovery::Adopted(identity) if process.terminal() => {
+                format!("adopted, {identity}; its terminal was lost with its shim")
+            }
+            Recovery::Adopted(identity) => format!("adopted, {identity}"),
+            Recovery::Finished => match process.exit_record()? {
+                Some(record) => format!("finished, exit status {}", record.status.number()),
+                None => "finished".to_owned(),
+            },
+            Recovery::Removed => "removed, its launch was cut off".to_owned(),
+        };
+        print(&format!("{}/{}: {done}\n", container.id(), process.id()))
+    })
+}
+
+/// Has shims execute a new executable in place, and says which they are now.
+///
+/// # Errors
+/// One could not be replaced, and goes on; the others were.
+pub fn upgrade(args: &UpgradeArgs, globals: &Globals, reporter: Reporter) -> Result<u8> {
+    let named = globals.shim()?;
+    each_process(&args.ids, globals, reporter, |container, process| {
+        if process.exit_record()?.is_some() {
+            return Ok(());
+        }
+        let shim = process.upgrade(named.as_deref(), PATIENCE)?;
+        let (id, process) = (container.id(), process.id());
+        print(&format!(
+            "{id}/{process}: {} {}\n",
+            shim.version, shim.executable
+        ))
+    })
+}
+
+/// Calls for every process of the named containers, or of all. A failure is reported and keeps nobody else from their turn.
+fn each_process(
+    ids: &[ContainerId],
+    globals: &Globals,
+    reporter: Reporter,
+    act: impl Fn(&Container, &holdfast::Process) -> Result<()>,
+) -> Result<u8> {
+    let driver = globals.driver()?;
+    let containers: Vec<_> = if ids.is_empty() {
+        let entries = driver.list()?.into_iter();
+        entries.map(|entry| (entry.id, entry.container)).collect()
+    } else {
+        ids.iter()
+            .map(|id| (id.to_string(), driver.load(id)))
+            .collect()
+    };
+    let mut failed = false;
+    let mut report = |message: String| {
+        reporter.failure(&message);
+        failed = true;
+    };
+    for (id, container) in containers {
+        let container = match container {
+            Ok(container) => container,
+            Err(e) => {
+                report(format!("{id}: {e}"));
+                continue;
+            }
+        };
+        let processes = match container.processes() {
+            Ok(processes) => processes,
+            Err(e) => {
+                report(format!("{id}: {e}"));
+                continue;
+            }
+        };
+        for (name, process) in processes {
+            let acted = process
+                .map_err(Error::from)
+                .and_then(|process| act(&container, &process));
+            if let Err(e) = acted {
+                report(format!("{id}/{name}: {e}"));
+            }
+        }
+    }
+    if failed { Err(Error::Reported) } else { Ok(0) }
+}
