@@ -155,13 +155,18 @@ impl Sandbox {
     /// # Panics
     /// When there is something.
     #[track_caller]
-    pub fn assert_quiet(&self, file: &File) {
+    pub fn assert_quiet(&self, mut file: &File) {
         let seen = wait::events(
             file,
             PollFlags::POLLIN,
             std::time::Duration::from_millis(50),
         );
-        assert!(seen.is_empty(), "expected silence, got {seen:?}");
+        if !seen.is_empty() {
+            let mut bytes = [0; 256];
+            let length = file.read(&mut bytes).unwrap_or(0);
+            let said = bytes[..length].escape_ascii();
+            panic!("expected silence, got {seen:?} and \"{said}\"")
+        }
     }
 }
 

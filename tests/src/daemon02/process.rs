@@ -79,8 +79,13 @@ impl Process02<'_> {
         if output.status.success() {
             return Ok(());
         }
-        let all = [output.stdout, output.stderr].concat();
-        Err(StartError::Start(crate::command::text(&all)))
+        let all = crate::command::text(&[output.stdout, output.stderr].concat());
+        // A container that is over at once may have been deleted by its shim before `runc start` comes to remove the
+        // FIFO that it waited at. containerd reports that as a failed start; a test must not.
+        if all.contains("exec.fifo: no such file or directory") && self.exit_status().is_some() {
+            return Ok(());
+        }
+        Err(StartError::Start(all))
     }
 
     /// Writes one line, or anything else, to `control`.
