@@ -2,9 +2,12 @@
 //! whatever it leaves behind.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use holdfast_tests::daemon02::{Daemon02, Stdio02};
 use holdfast_tests::{Proc, Sandbox, fifo, spec, wait};
+use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -123,4 +126,45 @@ fn what_an_exec_leaves_behind_does_not_delay_its_record() {
         }
     }
     sandbox.assert_clean();
+}
+
+#[test]
+fn a_child_that_never_stops_writing_does_not_keep_an_execs_shim() {
+    let sandbox = Sandbox::new("left-yes");
+    let daemon = Daemon02::new(&sandbox);
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let container = daemon.run("yes", &bundle);
+    for (n, (terminal, reader)) in [(false, false), (false, true), (true, false), (true, true)]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("exec-{n}");
+        let stdio = Stdio02::fifos(&sandbox, &name);
+        let stdout = fifo::reader(&stdio.stdout);
+        let mut process = spec::process(&["sh", "-c", "trap '' HUP; yes & read go; exit 5"]);
+        process["terminal"] = serde_json::json!(terminal);
+        let mut exec = daemon
+            .exec(&container.id, &name, &bundle, &process, &stdio)
+            .unwrap();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            if reader {
+                scope.spawn(|| {
+                    let mut piece = vec![0; 1 << 16];
+                    while !stop.load(Ordering::Relaxed) {
+                        sandbox.read_some(&stdout, &mut piece);
+                    }
+                });
+            }
+            sandbox.write_all(&sandbox.open_writer(&stdio.stdin), b"\n");
+            let hung_up = wait::events(exec.exit(), PollFlags::empty(), wait::DEADLINE);
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(
+                hung_up,
+                PollFlags::POLLHUP,
+                "terminal: {terminal}, reader: {reader}"
+            );
+        });
+        assert_eq!(exec.wait(), 5);
+    }
 }
