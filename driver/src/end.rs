@@ -4,7 +4,7 @@
 //!
 //! The directory may be removed, and another container of the same id may take its place, at any moment: what is
 //! read counts only if the `exit` FIFO in the directory is still the one that is held open here. The status then still
-//! stands, as a number, in the FIFO itself.
+//! stands in the FIFO itself.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -151,27 +151,23 @@ impl End {
         let path = self.dir.join(layout::EXIT_STATUS_FILE);
         let written = std::fs::metadata(&path).and_then(|meta| meta.modified());
         let number = u8::try_from(number).map_err(|_| Error::NotAStatus { path, number })?;
-        Ok(Some(self.numbered(number, written.ok())))
+        let identity = self.identity().ok().flatten();
+        Ok(Some(ExitRecord {
+            pid: identity.map_or(0, |identity| identity.pid),
+            exited_at: written.unwrap_or_else(|_| SystemTime::now()),
+            // 128 + signal, which cannot be told from a code.
+            status: ExitStatus::Code(number),
+            oom_killed: None,
+            source: Source::Reaped,
+        }))
     }
 
     /// The status in `exit` itself, all that is left when the directory is gone.
     fn read_line(&self) -> Result<Option<ExitRecord>> {
         let line = fifo::peek(self.exit.as_fd()).map_err(self.failed("look into"))?;
-        let number = std::str::from_utf8(&line).ok().map(str::trim);
-        let number = number.and_then(|number| number.parse().ok());
-        Ok(number.map(|number| self.numbered(number, None)))
-    }
-
-    /// A record of which only the number is known: the code, or 128 + signal, which cannot be told from a code.
-    fn numbered(&self, number: u8, exited_at: Option<SystemTime>) -> ExitRecord {
-        let identity = self.identity().ok().flatten();
-        ExitRecord {
-            pid: identity.map_or(0, |identity| identity.pid),
-            exited_at: exited_at.unwrap_or_else(SystemTime::now),
-            status: ExitStatus::Code(number),
-            oom_killed: None,
-            source: Source::Reaped,
-        }
+        // The first line is the shim's; a second may be that of one that took up its unfinished work.
+        let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        Ok(serde_json::from_slice(line).ok())
     }
 
     /// Whether a shim lives that looks after this process.

@@ -78,13 +78,7 @@ impl FakeShim {
 
     /// Steps 1 and 2 of its exit.
     pub fn record(&self, code: u8) -> ExitRecord {
-        let record = ExitRecord {
-            pid: i32::try_from(std::process::id()).unwrap(),
-            exited_at: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-            status: ExitStatus::Code(code),
-            oom_killed: None,
-            source: Source::Reaped,
-        };
+        let record = reaped(code);
         record.write(&self.dir).unwrap();
         record
     }
@@ -92,12 +86,25 @@ impl FakeShim {
     /// Step 3.
     pub fn announce(&self, code: u8) {
         let mut exit = self.exit.as_ref().unwrap();
-        exit.write_all(format!("{code}\n").as_bytes()).unwrap();
+        let mut line = serde_json::to_vec(&reaped(code)).unwrap();
+        line.push(b'\n');
+        exit.write_all(&line).unwrap();
     }
 
     /// Step 8.
     pub fn leave(&mut self) {
         self.lock = None;
         self.exit = None;
+    }
+}
+
+/// The end that every fake shim sees.
+fn reaped(code: u8) -> ExitRecord {
+    ExitRecord {
+        pid: i32::try_from(std::process::id()).unwrap(),
+        exited_at: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        status: ExitStatus::Code(code),
+        oom_killed: None,
+        source: Source::Reaped,
     }
 }

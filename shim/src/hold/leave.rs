@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_common::layout::{self, Stream};
-use holdfast_common::state_file;
+use holdfast_common::state_file::{self, RECORD_LIMIT};
 use holdfast_common::sys::fifo;
 use holdfast_common::sys::process::{Children, reap};
 use nix::sys::signalfd::SignalFd;
@@ -34,8 +34,9 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
     let here = Path::new(".");
     if holding.kind.ours {
         // Whoever polls is woken; nobody there, nobody to wake.
-        if let Ok(Some(number)) = holdfast_common::exit_record::read_status_number(here) {
-            let _ = nix::unistd::write(&holding.claim.exit, format!("{number}\n").as_bytes());
+        if let Ok(mut line) = state_file::read_bytes(Path::new(layout::EXIT_FILE), RECORD_LIMIT) {
+            line.push(b'\n');
+            let _ = nix::unistd::write(&holding.claim.exit, &line);
         }
     }
     if holding.kind.shared_pids {
@@ -54,7 +55,7 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
     drop(stdio);
     if !kind.exec {
         let mut delete = runtime::command(&wire.runtime, here, &runtime_args, "delete");
-        if let Err(e) = runtime::run(delete.arg(&wire.id), signals, DELETE_PATIENCE) {
+        if let Err(e) = runtime::run(delete.arg("--").arg(&wire.id), signals, DELETE_PATIENCE) {
             log::warn!(
                 "{} delete {}: {e}; see {}",
                 wire.runtime.display(),
@@ -91,7 +92,7 @@ fn kill_rest(holding: &Holding, signals: &SignalFd) {
         &holding.runtime_args,
         "kill",
     );
-    kill.arg("--all").arg(&holding.wire.id).arg("KILL");
+    kill.args(["--all", "--"]).arg(&holding.wire.id).arg("KILL");
     if let Err(e) = runtime::run(&mut kill, signals, KILL_PATIENCE) {
         log::warn!(
             "{} kill --all: {e}; see {}",
