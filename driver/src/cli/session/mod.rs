@@ -9,6 +9,7 @@
 //!
 //! If the shim dies without recording anything the session goes on, on the process's pidfd: the streams work without it.
 
+mod end;
 mod keys;
 mod pump;
 mod raw_mode;
@@ -24,9 +25,10 @@ use holdfast_common::sys::pty;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use end::End;
 use keys::Watch;
 pub use keys::{DEFAULT as DEFAULT_DETACH_KEYS, DetachKeys};
-use pump::{End, Pump, Turn, Wants};
+use pump::{Pump, Turn, Wants};
 use raw_mode::RawMode;
 pub use signals::{ENDING, Impatience, Signals};
 
@@ -352,7 +354,8 @@ impl<'a> Session<'a> {
     }
 
     fn follow_window(&self) {
-        if !self.process.terminal() {
+        // With a console socket the terminal is its holder's to resize.
+        if !self.process.terminal() || !self.has_streams() {
             return;
         }
         let size = pty::size(io::stdin().as_fd()).or_else(|_| pty::size(io::stdout().as_fd()));
