@@ -124,13 +124,14 @@ impl Container {
         }
     }
 
+    /// An id may look like a flag, so `--` goes before it.
     pub(crate) fn run_runtime(&self, verb: &'static str, words: &[&str]) -> Result<Vec<u8>> {
         self.runtime(&self.dir.join(layout::INIT)).run(verb, words)
     }
 
     /// What the runtime says of it.
     pub(crate) fn runtime_state(&self) -> Result<RuntimeState> {
-        let output = self.run_runtime("state", &[self.id.as_str()])?;
+        let output = self.run_runtime("state", &["--", self.id.as_str()])?;
         self.understand("state", &output)
     }
 
@@ -189,7 +190,7 @@ impl Container {
                 status,
             });
         }
-        if let Err(e) = self.run_runtime("start", &[self.id.as_str()]) {
+        if let Err(e) = self.run_runtime("start", &["--", self.id.as_str()]) {
             return if has_run(&init, identity) {
                 Ok(())
             } else {
@@ -258,7 +259,7 @@ impl Container {
         if self.status()? == Status::Stopped {
             return Ok(Vec::new());
         }
-        let output = self.run_runtime("ps", &["-f", "json", self.id.as_str()])?;
+        let output = self.run_runtime("ps", &["-f", "json", "--", self.id.as_str()])?;
         // runc prints null for none.
         Ok(self
             .understand::<Option<_>>("ps", &output)?
@@ -282,7 +283,7 @@ impl Container {
             return Ok(());
         }
         let signal = signal.to_string();
-        self.run_runtime("kill", &["--all", self.id.as_str(), &signal])?;
+        self.run_runtime("kill", &["--all", "--", self.id.as_str(), &signal])?;
         Ok(())
     }
 

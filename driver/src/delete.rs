@@ -99,7 +99,7 @@ impl Container {
         }
         if frozen {
             // In the old freezer, even SIGKILL waits (kernel: cgroup-v1/freezer-subsystem). If it fails, the wait says so.
-            if let Err(e) = self.run_runtime("resume", &[self.id().as_str()]) {
+            if let Err(e) = self.run_runtime("resume", &["--", self.id().as_str()]) {
                 log::debug!("{e}");
             }
         }
@@ -118,7 +118,7 @@ impl Container {
             }
             Err(e) => return Err(e),
         }
-        let words = ["--force", self.id().as_str()];
+        let words = ["--force", "--", self.id().as_str()];
         self.run_runtime("delete", &words).map(drop)
     }
 

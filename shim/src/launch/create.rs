@@ -176,7 +176,8 @@ impl Create<'_> {
         done: &mut Done,
         complaint: impl FnOnce() -> Option<Vec<u8>>,
     ) -> Result<(), Error> {
-        command.arg(&self.wire.id);
+        // An id may look like a flag.
+        command.arg("--").arg(&self.wire.id);
         for descriptor in &preserved {
             fd::set_cloexec(descriptor.as_fd(), false)
                 .map_err(Error::io("pass on a descriptor in", self.dir))?;

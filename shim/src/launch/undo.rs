@@ -79,7 +79,11 @@ impl Done {
             return;
         }
         let mut delete = runtime::command(&wire.runtime, Path::new("."), &args, "delete");
-        let _ = runtime::run(delete.arg("--force").arg(&wire.id), &signals, PATIENCE);
+        let _ = runtime::run(
+            delete.args(["--force", "--"]).arg(&wire.id),
+            &signals,
+            PATIENCE,
+        );
     }
 }
 
@@ -91,6 +95,7 @@ fn is_ours(wire: &Wire, args: &[OsString]) -> bool {
     }
     let mut command = runtime::command(&wire.runtime, Path::new("."), args, "state");
     let output = command
+        .arg("--")
         .arg(&wire.id)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
