@@ -18,8 +18,8 @@ pub struct ProcessState {
     /// The rest of the OCI process (`args`, `env`, `cwd`, `user` …) and any key that is not known here.
     #[serde(flatten)]
     pub process: Map<String, Value>,
-    /// Whether this is an exec, not a container's init.
-    #[serde(default)]
+    /// Whether this is an exec, not a container's init. Whoever writes this file writes this key; JSON without it is
+    /// something else, and taking it for a process without streams would be a wrong answer.
     pub exec: bool,
     /// Path of the stdin FIFO or file; empty means /dev/null.
     #[serde(default, rename = "containerdStdin")]
@@ -127,6 +127,17 @@ mod tests {
 
     /// As containerd 0.2.9 writes it.
     const CONTAINERD: &str = r#"{"terminal":true,"user":{"uid":0,"gid":0},"args":["sh"],"env":["PATH=/bin"],"cwd":"/","capabilities":["CAP_KILL"],"rlimits":[{"type":"RLIMIT_NOFILE","hard":1024,"soft":1024}],"aKeyOfTomorrow":{"deep":[1,2]},"exec":true,"containerdStdin":"/d/init-stdin","containerdStdout":"/d/init-stdout","containerdStderr":"","runtimeArgs":null,"noPivotRoot":true,"checkpoint":"","rootUID":1000,"rootGID":1001}"#;
+
+    #[test]
+    fn json_that_is_no_process_state_is_refused() {
+        for other in ["{}", r#"{"kind":"Pod"}"#, r#"{"args":["sh"],"cwd":"/"}"#] {
+            let error = serde_json::from_str::<ProcessState>(other).unwrap_err();
+            assert!(
+                error.to_string().contains("missing field `exec`"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn containerds_file_is_understood_and_written_back_with_every_key() {

@@ -287,9 +287,9 @@ mod tests {
         write("empty/state.json", "");
         write("torn/state.json", "{\"bundle\": ");
         write("good/state.json", "{\"bundle\":\"/b\"}");
-        write("good/init/process.json", "{}");
+        write("good/init/process.json", r#"{"exec":false}"#);
         write("lost/state.json", "{\"bundle\":\"/b\"}");
-        write("lost/init/process.json", "{}");
+        write("lost/init/process.json", r#"{"exec":false}"#);
         write("a-file", "");
         nix::unistd::mkfifo(&root.join("fifo/state.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         nix::unistd::mkfifo(&root.join("lost/init/exit"), nix::sys::stat::Mode::S_IRWXU).unwrap();
