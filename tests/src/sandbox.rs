@@ -98,6 +98,11 @@ impl Sandbox {
         id
     }
 
+    /// An id of this name and no other: for one that no other test on the machine can have a use for.
+    pub fn claim(&self, id: &str) {
+        self.ids().push(id.to_owned());
+    }
+
     /// A bundle that runs `args` in the shared busybox root file system.
     #[must_use]
     pub fn bundle<A: AsRef<str>>(&self, args: impl IntoIterator<Item = A>) -> Bundle {

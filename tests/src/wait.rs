@@ -3,6 +3,7 @@
 //! The methods on [`Sandbox`] print its state and panic when the deadline passes.
 
 use std::os::fd::AsFd;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,17 @@ pub fn events(fd: impl AsFd, events: PollFlags, patience: Duration) -> PollFlags
             Err(e) => panic!("poll: {e}"),
         }
     }
+}
+
+/// What `act` returns, or `None` when it is not done in time: for a library call that should not wait and must not be
+/// trusted in that. It then goes on in a thread that nobody waits for.
+pub fn within<T: Send + 'static>(
+    patience: Duration,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, result) = mpsc::channel();
+    thread::spawn(move || done.send(act()));
+    result.recv_timeout(patience).ok()
 }
 
 impl Sandbox {
@@ -115,6 +127,15 @@ mod tests {
         );
         drop(writer);
         assert!(is_hung_up(&reader));
+    }
+
+    #[test]
+    fn what_hangs_is_given_up() {
+        assert_eq!(within(DEADLINE, || 7), Some(7));
+        let (reader, writer) = std::io::pipe().unwrap();
+        let hangs = move || std::io::read_to_string(reader).is_ok();
+        assert_eq!(within(Duration::from_millis(20), hangs), None);
+        drop(writer);
     }
 
     #[test]

@@ -166,11 +166,13 @@ fn a_bundle_that_cannot_be_used_is_named_and_why() {
     sandbox.assert_clean();
 }
 
+type Edit = fn(&mut serde_json::Value);
+
 #[test]
 fn what_a_runtime_refuses_is_refused_in_its_words() {
     let sandbox = Sandbox::new("refuses");
     let before = Snapshot::of(&sandbox.root());
-    let edits: [(&str, fn(&mut serde_json::Value), &str); 4] = [
+    let edits: [(&str, Edit, &str); 4] = [
         (
             "no arguments",
             |c| c["process"]["args"] = serde_json::json!([]),
