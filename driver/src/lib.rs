@@ -83,3 +83,8 @@ pub use state::{State, Status};
 pub use stdio::{Policy, Stdio};
 pub use streams::{Reader, Streams};
 pub use verdict::{Entry, Finding, Verdict};
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
