@@ -6,8 +6,8 @@ use std::fmt;
 use std::fs;
 use std::process::{Command, Output};
 
-use crate::Sandbox;
 use crate::command::{behind, show};
+use crate::{Proc, Sandbox};
 
 /// System calls between which a launcher's world changes, or that it waits in.
 const CALLS: &str = "/^(mkdir|mknod|open|creat|write|rename|unlink|rmdir|flock|clone|fork|vfork|wait|poll|ppoll|read$)";
@@ -39,14 +39,7 @@ impl Sandbox {
         strace.arg("-e").arg(format!("trace={CALLS}"));
         let output = self.output_of(behind(strace, command));
         let trace = fs::read_to_string(&trace).expect("read strace's output");
-        let mut moments: Vec<Moment> = Vec::new();
-        for call in trace.lines().filter_map(call_of) {
-            let before = moments.iter().filter(|moment| moment.call == call).count();
-            moments.push(Moment {
-                call: call.to_owned(),
-                nth: before + 1,
-            });
-        }
+        let mut moments = moments_in(&trace);
         match moments.iter().position(|m| m.call.starts_with("mkdir")) {
             Some(first) => moments.split_off(first),
             None => panic!("makes no directory: {}\n{trace}", show(&output)),
@@ -60,12 +53,65 @@ impl Sandbox {
     /// As [`Sandbox::output`].
     #[track_caller]
     pub fn killed_at(&self, moment: &Moment, command: &Command) -> Output {
-        let Moment { call, nth } = moment;
-        let mut strace = Command::new("strace");
-        strace.args(["-o", "/dev/null", "-e", &format!("trace={call}")]);
-        strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={nth}")]);
-        self.output_of(behind(strace, command))
+        self.output_of(behind(killer(moment), command))
     }
+}
+
+impl Sandbox {
+    /// The moments of a process that runs already, from now to its end, which `end` brings about.
+    ///
+    /// # Panics
+    /// When the process has not ended before the deadline.
+    #[track_caller]
+    pub fn moments_of(&self, process: Proc, end: impl FnOnce()) -> Vec<Moment> {
+        let trace = self.path().join("trace");
+        let mut strace = Command::new("strace");
+        strace.arg("-o").arg(&trace);
+        strace.arg("-e").arg(format!("trace={CALLS}"));
+        self.beside(strace, process, end);
+        moments_in(&fs::read_to_string(&trace).expect("read strace's output"))
+    }
+
+    /// Kills a process that runs already with SIGKILL at a moment on the way to its end, which `end` brings about.
+    ///
+    /// # Panics
+    /// When the process has not ended before the deadline.
+    #[track_caller]
+    pub fn kill_at(&self, moment: &Moment, process: Proc, end: impl FnOnce()) {
+        self.beside(killer(moment), process, end);
+    }
+
+    #[track_caller]
+    fn beside(&self, mut strace: Command, process: Proc, end: impl FnOnce()) {
+        strace.args(["-p", &process.pid().to_string()]);
+        strace.current_dir(self.path());
+        let strace = self.spawn(strace);
+        self.wait_until("strace to watch", || {
+            process.status("TracerPid").is_some_and(|pid| pid != "0")
+        });
+        end();
+        strace.wait();
+    }
+}
+
+/// strace, up to the command that it kills at a moment.
+fn killer(Moment { call, nth }: &Moment) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-o", "/dev/null", "-e", &format!("trace={call}")]);
+    strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={nth}")]);
+    strace
+}
+
+fn moments_in(trace: &str) -> Vec<Moment> {
+    let mut moments: Vec<Moment> = Vec::new();
+    for call in trace.lines().filter_map(call_of) {
+        let before = moments.iter().filter(|moment| moment.call == call).count();
+        moments.push(Moment {
+            call: call.to_owned(),
+            nth: before + 1,
+        });
+    }
+    moments
 }
 
 /// The system call in a line of strace's. Signals and ends have lines of other forms.
