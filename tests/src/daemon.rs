@@ -2,7 +2,7 @@
 
 use holdfast::{Container, ContainerId, CreateOptions, Driver, DriverBuilder, Policy, Stdio};
 
-use crate::{Bundle, Sandbox, binaries};
+use crate::{Bundle, DEADLINE, Sandbox, binaries};
 
 impl Sandbox {
     /// A driver over this sandbox's roots and the shim under test.
@@ -23,6 +23,7 @@ impl Sandbox {
             .root(self.root())
             .runtime_args(["--root".to_owned(), runtime_root])
             .shim(binaries::shim())
+            .start_timeout(DEADLINE)
     }
 
     /// A container that has been started, its streams on /dev/null, and its id.
