@@ -17,6 +17,7 @@
 //! | [`terminal`] | runs a command on a terminal of its own |
 //! | [`strace`] | kills a command at an exact point of its own doing |
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
+//! | [`at_end`] | what a test must not leave undone when it fails |
 //! | [`dump`] | what a failing test prints |
 //! | [`snapshot`] | shows that nobody changed a tree |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
@@ -26,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod at_end;
 pub mod binaries;
 pub mod bundle;
 pub mod cleanup;
@@ -47,6 +49,7 @@ pub mod strace;
 pub mod terminal;
 pub mod wait;
 
+pub use at_end::AtEnd;
 pub use bundle::Bundle;
 pub use command::Running;
 pub use fake_runtime::FakeRuntime;

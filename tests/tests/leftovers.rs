@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use holdfast_tests::daemon02::{Daemon02, Stdio02};
-use holdfast_tests::{Proc, Sandbox, fifo, spec, wait};
+use holdfast_tests::{AtEnd, Proc, Sandbox, fifo, spec, wait};
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -156,9 +156,9 @@ fn a_child_that_never_stops_writing_does_not_keep_an_execs_shim() {
                     }
                 });
             }
+            let _end = AtEnd(|| stop.store(true, Ordering::Relaxed));
             sandbox.write_all(&sandbox.open_writer(&stdio.stdin), b"\n");
             let hung_up = wait::events(exec.exit(), PollFlags::empty(), wait::DEADLINE);
-            stop.store(true, Ordering::Relaxed);
             assert_eq!(
                 hung_up,
                 PollFlags::POLLHUP,
