@@ -181,7 +181,8 @@ impl Container {
     /// # Errors
     /// [`Error::NotCreated`]; the runtime's own message.
     pub fn start(&self) -> Result<()> {
-        let _lock = self.lock(Lock::take_shared)?;
+        // One at a time: two runs of a runtime may meet at its own FIFO, and one of them then waits there for ever.
+        let _lock = self.lock(Lock::take)?;
         let init = self.init()?;
         let (status, identity) = state::of_init(&init, || self.runtime_state())?;
         if status != Status::Created {
