@@ -1,7 +1,8 @@
 //! The OCI runtime's command lines, and running one without ever waiting for it longer than agreed.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus as ProcessExit, Stdio};
@@ -11,6 +12,7 @@ use holdfast_common::layout;
 use holdfast_common::sys::exec::unblock_signals;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signalfd::SignalFd;
 
 /// A runtime's command up to its verb: `RUNTIME --log … --log-format json ARGS… VERB`, with no signal blocked and nothing
@@ -79,11 +81,31 @@ pub fn wait_for_signal(signals: &SignalFd, timeout: Option<Duration>) -> io::Res
 
 /// Runs a runtime's command to its end, killed when that takes too long. The error says how it ended.
 pub fn run(command: &mut Command, signals: &SignalFd, timeout: Duration) -> Result<(), String> {
+    command.stdout(Stdio::null());
+    finish(command, signals, timeout)
+}
+
+/// As [`run`]; returns what the command printed.
+pub fn output(
+    command: &mut Command,
+    signals: &SignalFd,
+    timeout: Duration,
+) -> Result<Vec<u8>, String> {
     let text = |e: io::Error| holdfast_common::sys::errno_text(&e);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    // A file in memory, not a pipe: it never fills, and whoever stays behind may keep it open.
+    let memory = memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map_err(|e| text(e.into()))?;
+    let mut memory = File::from(memory);
+    command.stdout(memory.try_clone().map_err(text)?);
+    finish(command, signals, timeout)?;
+    let mut output = Vec::new();
+    memory.rewind().map_err(text)?;
+    memory.read_to_end(&mut output).map_err(text)?;
+    Ok(output)
+}
+
+fn finish(command: &mut Command, signals: &SignalFd, timeout: Duration) -> Result<(), String> {
+    let text = |e: io::Error| holdfast_common::sys::errno_text(&e);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(text)?;
     match wait(&mut child, signals, Some(Instant::now() + timeout)).map_err(text)? {
         Some(exit) if exit.success() => Ok(()),

@@ -2,20 +2,25 @@
 //! a container that the runtime knew under this id before we came stays.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::{Launch, Wire};
-use holdfast_common::sys::{pidfd, process, signal};
+use holdfast_common::sys::process::{self, Children};
+use holdfast_common::sys::{pidfd, signal};
+use nix::sys::signalfd::SignalFd;
 
 use crate::hold::leave;
 use crate::runtime;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-/// How long the runtime may take to clean up.
+/// How long the runtime may take to clean up. All in all less than a launcher waits beyond its own time.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to say what it knows.
+const STATE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long processes may take to go that have been killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What has been done so far.
 #[derive(Default)]
@@ -36,7 +41,9 @@ pub fn undo_cut_off(wire: &Wire, state: &ProcessState) {
         created: false,
         timed_out: true,
     };
-    cut_off.delete_container(wire);
+    if let Ok(signals) = signal::open_signalfd() {
+        cut_off.delete_container(wire, &signals);
+    }
     if let Ok(dir) = std::env::current_dir() {
         leave::remove_dir(if state.exec {
             &dir
@@ -49,11 +56,11 @@ pub fn undo_cut_off(wire: &Wire, state: &ProcessState) {
 impl Done {
     /// Undoes it. What cannot be undone is nobody's to hear: the launch's own failure is the one to report.
     pub fn undo(&self, wire: &Wire, launch: &Launch) {
-        if self.created || self.timed_out {
-            self.delete_container(wire);
-        }
-        if self.created || self.timed_out {
-            kill_children();
+        if (self.created || self.timed_out)
+            && let Ok(signals) = signal::open_signalfd()
+        {
+            self.delete_container(wire, &signals);
+            kill_children(&signals);
         }
         leave::remove_dir(if self.committed {
             &launch.to
@@ -62,7 +69,7 @@ impl Done {
         });
     }
 
-    fn delete_container(&self, wire: &Wire) {
+    fn delete_container(&self, wire: &Wire, signals: &SignalFd) {
         // What the runtime was asked to create stands in the file that it was asked with.
         let Ok(state) = ProcessState::read(Path::new(".")) else {
             return;
@@ -70,48 +77,55 @@ impl Done {
         if state.exec {
             return;
         }
-        let Ok(signals) = signal::open_signalfd() else {
-            return;
-        };
         let args: Vec<OsString> = state.runtime_args.iter().map(Into::into).collect();
         // A runtime that hung may have hung over a container of somebody else's; one that succeeded did not.
-        if self.timed_out && !is_ours(wire, &args) {
+        if self.timed_out && !is_ours(wire, &args, signals) {
             return;
         }
         let mut delete = runtime::command(&wire.runtime, Path::new("."), &args, "delete");
         let _ = runtime::run(
             delete.args(["--force", "--"]).arg(&wire.id),
-            &signals,
+            signals,
             PATIENCE,
         );
     }
 }
 
 /// Whether the runtime knows a container of this id made from our bundle.
-fn is_ours(wire: &Wire, args: &[OsString]) -> bool {
+fn is_ours(wire: &Wire, args: &[OsString], signals: &SignalFd) -> bool {
     #[derive(serde::Deserialize)]
     struct State {
         bundle: std::path::PathBuf,
     }
     let mut command = runtime::command(&wire.runtime, Path::new("."), args, "state");
-    let output = command
-        .arg("--")
-        .arg(&wire.id)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
+    // It may hang in this as well.
+    let output = runtime::output(command.arg("--").arg(&wire.id), signals, STATE_PATIENCE);
     let state = output
         .ok()
-        .and_then(|output| serde_json::from_slice::<State>(&output.stdout).ok());
+        .and_then(|output| serde_json::from_slice::<State>(&output).ok());
     state.is_some_and(|state| state.bundle == wire.bundle)
 }
 
-/// Kills what the runtime left behind: as subreaper, the shim is the parent of all of it.
-fn kill_children() {
-    for pid in process::children() {
-        // A child of ours keeps its pid until we reap it: no stranger can have it.
-        if let Ok(child) = pidfd::open(pid) {
-            let _ = pidfd::send_signal(child.as_fd(), nix::libc::SIGKILL);
+/// Kills what the runtime left behind: as subreaper, the shim is the parent of all of it, of a child's children as soon as
+/// that is gone.
+fn kill_children(signals: &SignalFd) {
+    let deadline = Instant::now() + KILL_PATIENCE;
+    loop {
+        for pid in process::children() {
+            // A child of ours keeps its pid until we reap it: no stranger can have it.
+            if let Ok(child) = pidfd::open(pid) {
+                let _ = pidfd::send_signal(child.as_fd(), nix::libc::SIGKILL);
+            }
+        }
+        match process::reap(-1) {
+            Children::Ended(_) => (),
+            Children::None => return,
+            Children::Living => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() || runtime::wait_for_signal(signals, Some(left)).is_err() {
+                    return;
+                }
+            }
         }
     }
 }
