@@ -46,6 +46,13 @@ pub fn reset_dispositions() {
     }
 }
 
+/// Gives SIGCHLD its default action. Whoever started this program may have ignored it, for the kernel to collect its own
+/// children: it would collect ours too, and their statuses would be lost (wait(2), NOTES).
+pub fn keep_children() {
+    // SAFETY: SIG_DFL runs no code of ours; signal(2) takes two integers and touches no memory.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// A descriptor that reads every blocked signal, non-blocking.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
+use holdfast_common::sys::signal;
 
 use error::{Error, FAILURE, Result};
 use globals::Globals;
@@ -126,6 +127,7 @@ A shim that cannot be replaced goes on as it was, and says why.")]
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
+    signal::keep_children();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return explain(&e),
