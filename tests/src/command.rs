@@ -29,6 +29,29 @@ impl Sandbox {
         command
     }
 
+    /// A shell script in which `"$@"` is `holdfast ARGS`: whoever starts us may redirect, pipe or ignore what they like.
+    #[must_use]
+    pub fn in_shell<A: AsRef<OsStr>>(
+        &self,
+        script: &str,
+        args: impl IntoIterator<Item = A>,
+    ) -> Command {
+        let holdfast = self.holdfast(args);
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]);
+        command
+            .arg(holdfast.get_program())
+            .args(holdfast.get_args());
+        for (name, value) in holdfast.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(self.path());
+        command
+    }
+
     /// Runs `holdfast ARGS` without input, to its end.
     ///
     /// # Panics

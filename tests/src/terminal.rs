@@ -1,14 +1,16 @@
 //! Runs a command as somebody at a terminal would: on a pseudo-terminal that is its controlling one, so that Ctrl-C
 //! and a change of size arrive as signals.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
-use nix::pty::{Winsize, openpty};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -22,15 +24,18 @@ impl Sandbox {
     /// When it cannot be started.
     #[track_caller]
     pub fn spawn_on_terminal(&self, command: &Command, columns: u16, rows: u16) -> Terminal<'_> {
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(&size, None).expect("open a terminal");
-        let slave = File::from(pty.slave);
-        let path = fs::read_link(format!("/proc/self/fd/{}", slave.as_raw_fd()));
+        // From the start close-on-exec: a command that a parallel test starts just now, or this one, would keep the
+        // terminal from ever hanging up.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).expect("open a terminal");
+        grantpt(&master).expect("grant a terminal");
+        unlockpt(&master).expect("unlock a terminal");
+        let path = PathBuf::from(ptsname_r(&master).expect("a terminal has a name"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let slave = options.custom_flags(OFlag::O_NOCTTY.bits()).open(&path);
+        let slave = slave.expect("open a terminal's other side");
+        resize(&path, columns, rows);
         let clone = || slave.try_clone().expect("duplicate a descriptor");
         let child = in_own_session(command)
             .stdin(clone())
@@ -40,8 +45,8 @@ impl Sandbox {
             .expect("start a command on a terminal");
         Terminal {
             sandbox: self,
-            master: File::from(pty.master),
-            path: path.expect("a terminal has a name"),
+            master: File::from(OwnedFd::from(master)),
+            path,
             seen: Vec::new(),
             child,
         }
@@ -53,6 +58,16 @@ fn in_own_session(command: &Command) -> Command {
     let mut session = Command::new("setsid");
     session.args(["--ctty", "--wait"]);
     behind(session, command)
+}
+
+fn resize(terminal: &Path, columns: u16, rows: u16) {
+    let (columns, rows) = (columns.to_string(), rows.to_string());
+    let status = Command::new("stty")
+        .arg("-F")
+        .arg(terminal)
+        .args(["cols", &columns, "rows", &rows])
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "stty failed");
 }
 
 /// A terminal, and the command that was started on it. The command is killed when it is dropped.
@@ -108,12 +123,7 @@ impl Terminal<'_> {
     /// # Panics
     /// When stty(1) cannot.
     pub fn resize(&self, columns: u16, rows: u16) {
-        let status = Command::new("stty")
-            .arg("-F")
-            .arg(&self.path)
-            .args(["cols", &columns.to_string(), "rows", &rows.to_string()])
-            .status();
-        assert!(status.is_ok_and(|status| status.success()), "stty failed");
+        resize(&self.path, columns, rows);
     }
 
     /// The terminal's modes as stty(1) saves them, to see that they are put back.
@@ -164,6 +174,20 @@ impl Terminal<'_> {
         }
     }
 
+    /// Closes the terminal under the command's feet, as a lost connection does, and waits until it has ended.
+    ///
+    /// # Panics
+    /// When the deadline passes.
+    #[track_caller]
+    pub fn hang_up(mut self) -> ExitStatus {
+        let nothing = File::open("/dev/null").expect("open /dev/null");
+        drop(std::mem::replace(&mut self.master, nothing));
+        self.sandbox
+            .wait_for("the end of a command without a terminal", || {
+                self.child.try_wait().expect("wait for a child")
+            })
+    }
+
     /// Kills the command with SIGKILL.
     ///
     /// # Panics
@@ -204,5 +228,19 @@ mod tests {
         let (status, screen) = terminal.wait();
         assert_eq!(status.signal(), Some(2), "{status}");
         assert!(screen.contains("^C"), "{screen:?}");
+    }
+
+    #[test]
+    fn a_terminal_can_go_before_the_command() {
+        let sandbox = Sandbox::new("hangup");
+        let mut sh = Command::new("sh");
+        sh.args([
+            "-c",
+            "trap 'exit 9' HUP; echo ready; while :; do sleep 0.01; done",
+        ]);
+        sh.current_dir(sandbox.path());
+        let mut terminal = sandbox.spawn_on_terminal(&sh, 80, 24);
+        terminal.expect("ready");
+        assert_eq!(terminal.hang_up().code(), Some(9));
     }
 }

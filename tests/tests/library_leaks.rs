@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use holdfast::{
@@ -149,20 +148,8 @@ fn a_daemon_that_ignores_and_blocks_signals_gets_every_status() {
     let _alone = alone();
     let sandbox = Sandbox::new("ignores");
     let run = |args: &[&str]| {
-        let holdfast = sandbox.holdfast(args);
-        let mut command = Command::new("env");
-        command.args(["--ignore-signal", "--block-signal"]);
-        command
-            .arg(holdfast.get_program())
-            .args(holdfast.get_args());
-        for (name, value) in holdfast.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.current_dir(sandbox.path());
-        sandbox.output_of(command)
+        let script = "exec env --ignore-signal --block-signal \"$@\"";
+        sandbox.output_of(sandbox.in_shell(script, args))
     };
     let (id, other) = (sandbox.id("ignores"), sandbox.id("ignores"));
     let output = run(&["run", "-b", sandbox.sh("echo hello; exit 7").arg(), &id]);
