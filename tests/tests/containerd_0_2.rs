@@ -156,7 +156,6 @@ fn an_exec_has_a_directory_a_status_and_a_shim_of_its_own() {
         assert_eq!(exec.wait() as usize, 40 + n);
     }
     assert!(init.process().is_alive());
-    init.process().signal(Signal::SIGTERM);
     init.process().signal(Signal::SIGKILL);
     assert_eq!(init.wait(), 137);
     sandbox.assert_clean();

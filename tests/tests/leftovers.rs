@@ -84,6 +84,33 @@ fn what_the_last_child_says_before_it_is_killed_is_kept() {
 }
 
 #[test]
+fn what_a_child_writes_until_it_is_killed_is_kept() {
+    let sandbox = Sandbox::new("left-unread");
+    let daemon = Daemon02::new(&sandbox);
+    let shared = sandbox.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    // Nobody reads. What it has written is also in a file, right after.
+    let script =
+        "i=0; while :; do echo line $i.; echo line $i. >>/host/written; i=$((i+1)); done & exit 3";
+    let bundle = sandbox.sh(script).host_pid().bind(&shared);
+    let stdio = Stdio02::fifos(&sandbox, "unread");
+    let mut init = daemon
+        .create(&sandbox.id("unread"), &bundle, &stdio)
+        .unwrap();
+    init.start().unwrap();
+    assert_eq!(init.wait(), 3);
+    let written = fs::read_to_string(shared.join("written")).unwrap_or_default();
+    let kept = fs::read_to_string(init.dir().join("stdout.unread")).unwrap_or_default();
+    let last = written.lines().last().unwrap_or_default();
+    assert!(
+        kept.contains(last),
+        "{last:?} was written after {:?}",
+        kept.lines().last()
+    );
+    sandbox.assert_clean();
+}
+
+#[test]
 fn what_an_exec_leaves_behind_does_not_delay_its_record() {
     let sandbox = Sandbox::new("left-exec");
     let daemon = Daemon02::new(&sandbox);

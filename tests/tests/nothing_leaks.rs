@@ -12,7 +12,7 @@ use serde_json::json;
 
 /// A daemon that takes no care at all of what its children inherit, as a command to start one through. Everything
 /// that it leaks has `leak` in its name, or is one of [`LEAKED_FILES`].
-const CARELESS: &str = "exec 3</etc/passwd 4</dev/zero 5>/dev/full 8<>/dev/zero; \
+const CARELESS: &str = "exec </dev/zero >/dev/full 2>&1 3</etc/passwd 4</dev/zero 5>/dev/full 8<>/dev/zero; \
     exec env --ignore-signal --block-signal NOTIFY_SOCKET=/leak LISTEN_FDS=2 LISTEN_PID=leak \
     LISTEN_FDNAMES=leak:leak HOLDFAST_ROOT=/leak HOLDFAST_RUNTIME=leak HOLDFAST_SHIM=leak LEAK=leak \
     \"$@\"";
