@@ -449,7 +449,7 @@ fn a_shim_whose_executable_is_unfit_goes_on_and_says_so() {
         ("permission denied", &|| {
             put(&binaries::shim(), "644", &copy)
         }),
-        ("ended at once", &|| put(&garbage, "755", &copy)),
+        ("exec format error", &|| put(&garbage, "755", &copy)),
         ("no holdfast-shim", &|| put(&stranger, "755", &copy)),
         ("understands handover 0", &|| put(&older, "755", &copy)),
         ("no answer", &|| put(&hung, "755", &copy)),

@@ -5,7 +5,7 @@
 //! it must start, end well and in time, and understand the words that this shim would hand over.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -49,9 +49,29 @@ pub fn replace(holding: &mut Holding, signals: &SignalFd) {
     }
 }
 
+/// Whether the kernel would refuse it for its format. What it refuses so, the C library would give to a shell to read
+/// (execvp(3)).
+fn is_foreign(path: &Path) -> bool {
+    let beginning = |path: &Path| {
+        let mut bytes = [0; 20];
+        let mut file = std::fs::File::open(path).ok()?;
+        file.read_exact(&mut bytes).ok().map(|()| bytes)
+    };
+    // elf(5): magic number, class and byte order; machine.
+    let kind = |bytes: [u8; 20]| (bytes[..6].to_owned(), bytes[18..].to_owned());
+    match (beginning(path), beginning(Path::new("/proc/self/exe"))) {
+        (Some(theirs), Some(ours)) => !theirs.starts_with(b"#!") && kind(theirs) != kind(ours),
+        // What cannot be read, or is no more than a script, says more when it is executed.
+        _ => false,
+    }
+}
+
 /// Whether an executable would understand what this shim hands over.
 fn probe(path: &PathBuf, signals: &SignalFd) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("execute {}: {}", path.display(), errno_text(&e));
+    if is_foreign(path) {
+        return Err(failed(nix::Error::ENOEXEC.into()));
+    }
     let mut command = Command::new(path);
     command
         .arg(PROTOCOL_OPTION)
