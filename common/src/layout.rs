@@ -44,6 +44,8 @@ pub const RUNTIME_LOG_FILE: &str = "log.json";
 pub const CONSOLE_SOCKET: &str = "console.sock";
 /// Says that *close stdin* was asked for, so that a shim that adopts the process does not open it again.
 pub const STDIN_CLOSED_FILE: &str = "stdin.closed";
+/// Says that the process's terminal went with the shim that held it.
+pub const TERMINAL_LOST_FILE: &str = "terminal.lost";
 /// Appended to a stream's name: what nobody had read when the process ended.
 pub const UNREAD_SUFFIX: &str = ".unread";
 

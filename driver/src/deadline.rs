@@ -38,12 +38,18 @@ impl Deadline {
 
     /// Waits for a descriptor: `events`, a hang-up or an error. Returns what happened, nothing when the time is over.
     pub fn poll(self, fd: BorrowedFd<'_>, events: PollFlags) -> std::io::Result<PollFlags> {
+        let mut fds = [PollFd::new(fd, events)];
+        self.poll_any(&mut fds)?;
+        Ok(fds[0].revents().unwrap_or(PollFlags::empty()))
+    }
+
+    /// Waits for any of several; whether something happened before the time was over.
+    pub fn poll_any(self, fds: &mut [PollFd<'_>]) -> std::io::Result<bool> {
         loop {
             let timeout = PollTimeout::try_from(self.millis()).unwrap_or(PollTimeout::NONE);
-            let mut fds = [PollFd::new(fd, events)];
-            match poll(&mut fds, timeout) {
+            match poll(fds, timeout) {
                 Ok(0) if !self.has_passed() => (),
-                Ok(_) => return Ok(fds[0].revents().unwrap_or(PollFlags::empty())),
+                Ok(happened) => return Ok(happened > 0),
                 Err(Errno::EINTR) => (),
                 Err(e) => return Err(e.into()),
             }

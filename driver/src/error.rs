@@ -282,6 +282,16 @@ pub enum Error {
         /// The process.
         process: ProcessId,
     },
+    /// The process's terminal went with the shim that held it.
+    #[error(
+        "the terminal of process {process} of container {id} was lost when its shim was killed"
+    )]
+    TerminalLost {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+    },
     /// Somebody else reads this stream.
     #[error("{} is being read by {}", stream.name(),
         pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]

@@ -88,6 +88,11 @@ impl Process {
         self.state.terminal
     }
 
+    /// Whether it had a terminal that is no more: it went with a shim that was killed.
+    pub fn terminal_was_lost(&self) -> bool {
+        self.dir().join(layout::TERMINAL_LOST_FILE).exists()
+    }
+
     /// What its process.json says.
     pub fn process_state(&self) -> &ProcessState {
         &self.state
@@ -162,10 +167,16 @@ impl Process {
     /// Gives its terminal a size.
     ///
     /// # Errors
-    /// [`Error::NoTerminal`]; it has exited, or its shim is gone or stuck.
+    /// [`Error::NoTerminal`], [`Error::TerminalLost`]; it has exited, or its shim is gone or stuck.
     pub fn resize(&self, columns: u16, rows: u16) -> Result<()> {
         if !self.terminal() {
             return Err(Error::NoTerminal {
+                id: self.container_id().clone(),
+                process: self.id().clone(),
+            });
+        }
+        if self.terminal_was_lost() {
+            return Err(Error::TerminalLost {
                 id: self.container_id().clone(),
                 process: self.id().clone(),
             });
@@ -304,7 +315,7 @@ impl Process {
         }
     }
 
-    fn shim_gone(&self) -> Result<Error> {
+    pub(crate) fn shim_gone(&self) -> Result<Error> {
         Ok(Error::ShimGone {
             id: self.container_id().clone(),
             process: self.id().clone(),
@@ -313,7 +324,7 @@ impl Process {
     }
 
     /// Why there is no pid.
-    fn without_pid(&self) -> Result<Error> {
+    pub(crate) fn without_pid(&self) -> Result<Error> {
         Ok(match self.end.look()? {
             Look::Waiting => Error::ContainerNotStarted {
                 id: self.container_id().clone(),

@@ -9,10 +9,11 @@ use holdfast_common::control::Message;
 use holdfast_common::layout;
 use holdfast_common::shim_record::ShimRecord;
 use holdfast_common::state_file;
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::deadline::Deadline;
+use crate::end::Look;
 use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::text;
@@ -22,7 +23,7 @@ impl Process {
     /// lock, nothing in flight lost. Returns what shim.json says then.
     ///
     /// # Errors
-    /// [`Error::NotReplaced`] with the reason, and the old shim goes on; [`Error::ShimGone`]; [`Error::ShimBusy`] when
+    /// [`Error::NotReplaced`] with the reason, and the old shim goes on; it has exited; [`Error::ShimGone`]; [`Error::ShimBusy`] when
     /// there is no answer in time (the request stands).
     pub fn upgrade(&self, shim: Option<&Path>, timeout: Duration) -> Result<ShimRecord> {
         let deadline = Deadline::after(Some(timeout));
@@ -44,19 +45,35 @@ impl Process {
         }
         self.send(Message::Reexec)?;
         loop {
-            let record = ShimRecord::read(dir)?;
-            if record.asked > before.asked {
-                return match record.refused {
-                    None => Ok(record),
-                    Some(reason) => Err(Error::NotReplaced {
-                        id: self.container_id().clone(),
-                        process: self.id().clone(),
-                        reason,
-                    }),
-                };
+            // In this order: what it answered before it ended counts.
+            let look = self.end.look()?;
+            match ShimRecord::read(dir) {
+                Ok(record) if record.asked > before.asked => {
+                    return match record.refused {
+                        None => Ok(record),
+                        Some(reason) => Err(Error::NotReplaced {
+                            id: self.container_id().clone(),
+                            process: self.id().clone(),
+                            reason,
+                        }),
+                    };
+                }
+                // It may have removed itself.
+                Err(e) if matches!(look, Look::Waiting) => return Err(e.into()),
+                Ok(_) | Err(_) => (),
             }
-            let events = deadline.poll(inotify.as_fd(), PollFlags::POLLIN);
-            if events.map_err(Error::io("watch", dir))?.is_empty() {
+            match look {
+                Look::Waiting => (),
+                Look::Recorded(_) => return Err(self.exited()),
+                Look::ShimGone => return Err(self.shim_gone()?),
+            }
+            // A record comes by rename as well; a shim that is killed hangs up.
+            let mut fds = [
+                PollFd::new(inotify.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.end.as_fd(), PollFlags::empty()),
+            ];
+            let happened = deadline.poll_any(&mut fds);
+            if !happened.map_err(Error::io("watch", dir))? {
                 return Err(Error::ShimBusy {
                     id: self.container_id().clone(),
                     process: self.id().clone(),

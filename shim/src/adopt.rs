@@ -19,6 +19,7 @@ use holdfast_common::process_state::ProcessState;
 use holdfast_common::ready::Report;
 use holdfast_common::request::{Adopt, Wire};
 use holdfast_common::shim_record::{ShimRecord, boot_id};
+use holdfast_common::state_file;
 use holdfast_common::sys::{fd, fifo, signal};
 
 use crate::claim::Claim;
@@ -54,6 +55,11 @@ fn adopt(wire: Wire, launcher: &mut Launcher) -> Result<Option<Holding>, Error> 
     let here = Path::new(".");
     let state = ProcessState::read(here)?;
     let claim = Claim::take()?;
+    if std::fs::read(layout::SHIM_LOCK_FILE).is_ok_and(|lock| lock.starts_with(layout::DONE)) {
+        // Another adopter was here, and has finished, between the look that sent us and our lock.
+        launcher.report(&Report::Ended {});
+        return Ok(None);
+    }
     // Read before our own takes its place.
     let rebooted = ShimRecord::read(here)
         .is_ok_and(|shim| !shim.boot_id.is_empty() && shim.boot_id != boot_id());
@@ -93,6 +99,7 @@ fn adopt(wire: Wire, launcher: &mut Launcher) -> Result<Option<Holding>, Error> 
     if living {
         if state.terminal {
             log::warn!("the terminal was lost with the shim that held it");
+            state_file::write_bytes(Path::new(layout::TERMINAL_LOST_FILE), b"lost\n")?;
         }
         if let Ok(Some(identity)) = identity {
             launcher.report(&Report::ready(identity));

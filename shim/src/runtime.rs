@@ -1,6 +1,7 @@
 //! The OCI runtime's command lines, and running one without ever waiting for it longer than agreed.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
@@ -9,6 +10,7 @@ use std::process::{Child, Command, ExitStatus as ProcessExit, Stdio};
 use std::time::{Duration, Instant};
 
 use holdfast_common::layout;
+use holdfast_common::sys::errno_text;
 use holdfast_common::sys::exec::unblock_signals;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -79,8 +81,29 @@ pub fn wait_for_signal(signals: &SignalFd, timeout: Option<Duration>) -> io::Res
     Ok(())
 }
 
-/// Runs a runtime's command to its end, killed when that takes too long. The error says how it ended.
-pub fn run(command: &mut Command, signals: &SignalFd, timeout: Duration) -> Result<(), String> {
+/// Why a runtime's command did not do what it was run for.
+#[derive(Debug)]
+pub enum Failure {
+    /// It could not be run or waited for.
+    Io(io::Error),
+    /// It ended so.
+    Ended(ProcessExit),
+    /// It was killed after this time.
+    Hung(Duration),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Io(e) => f.write_str(&errno_text(e)),
+            Failure::Ended(exit) => write!(f, "{exit}"),
+            Failure::Hung(timeout) => write!(f, "killed after {} s", timeout.as_secs()),
+        }
+    }
+}
+
+/// Runs a runtime's command to its end, killed when that takes too long.
+pub fn run(command: &mut Command, signals: &SignalFd, timeout: Duration) -> Result<(), Failure> {
     command.stdout(Stdio::null());
     finish(command, signals, timeout)
 }
@@ -90,31 +113,30 @@ pub fn output(
     command: &mut Command,
     signals: &SignalFd,
     timeout: Duration,
-) -> Result<Vec<u8>, String> {
-    let text = |e: io::Error| holdfast_common::sys::errno_text(&e);
+) -> Result<Vec<u8>, Failure> {
     // A file in memory, not a pipe: it never fills, and whoever stays behind may keep it open.
-    let memory = memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map_err(|e| text(e.into()))?;
+    let memory =
+        memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map_err(|e| Failure::Io(e.into()))?;
     let mut memory = File::from(memory);
-    command.stdout(memory.try_clone().map_err(text)?);
+    command.stdout(memory.try_clone().map_err(Failure::Io)?);
     finish(command, signals, timeout)?;
     let mut output = Vec::new();
-    memory.rewind().map_err(text)?;
-    memory.read_to_end(&mut output).map_err(text)?;
+    memory.rewind().map_err(Failure::Io)?;
+    memory.read_to_end(&mut output).map_err(Failure::Io)?;
     Ok(output)
 }
 
-fn finish(command: &mut Command, signals: &SignalFd, timeout: Duration) -> Result<(), String> {
-    let text = |e: io::Error| holdfast_common::sys::errno_text(&e);
+fn finish(command: &mut Command, signals: &SignalFd, timeout: Duration) -> Result<(), Failure> {
     command.stdin(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(text)?;
-    match wait(&mut child, signals, Some(Instant::now() + timeout)).map_err(text)? {
+    let mut child = command.spawn().map_err(Failure::Io)?;
+    match wait(&mut child, signals, Some(Instant::now() + timeout)).map_err(Failure::Io)? {
         Some(exit) if exit.success() => Ok(()),
-        Some(exit) => Err(exit.to_string()),
+        Some(exit) => Err(Failure::Ended(exit)),
         None => {
-            child.kill().map_err(text)?;
+            child.kill().map_err(Failure::Io)?;
             // SIGKILL has been sent: this wait is short.
-            wait(&mut child, signals, None).map_err(text)?;
-            Err(format!("killed after {} s", timeout.as_secs()))
+            wait(&mut child, signals, None).map_err(Failure::Io)?;
+            Err(Failure::Hung(timeout))
         }
     }
 }

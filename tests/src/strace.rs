@@ -4,10 +4,12 @@
 
 use std::fmt;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::command::{behind, show};
-use crate::{Proc, Sandbox};
+use crate::fake_runtime::install;
+use crate::{Proc, Sandbox, binaries};
 
 /// System calls between which a launcher's world changes, or that it waits in.
 const CALLS: &str = "/^(mkdir|mknod|open|creat|write|rename|unlink|rmdir|flock|clone|fork|vfork|wait|poll|ppoll|read$)";
@@ -94,11 +96,67 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    /// The shim under test behind strace(1), for `--shim`: with a moment, it is killed there; without one, its moments are
+    /// to be had from [`Sandbox::launch_moments`] afterwards. What it executes, the runtime and itself in *hold*, is left
+    /// alone.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn traced_shim(&self, moment: Option<&Moment>) -> PathBuf {
+        let words = match moment {
+            Some(moment) => moment.kill().join(" "),
+            None => format!("-o '{}' -e 'trace={CALLS}'", self.launch_trace().display()),
+        };
+        let shim = self.path().join("traced-shim");
+        let real = binaries::shim();
+        let text = format!(
+            "#!/bin/sh\nexec strace -f -b execve {words} '{}' \"$@\"\n",
+            real.display()
+        );
+        install(&shim, &text);
+        shim
+    }
+
+    /// What the last [traced shim](Sandbox::traced_shim) did, from when it had left its launcher to its *hold*.
+    ///
+    /// # Panics
+    /// When there was none.
+    #[must_use]
+    pub fn launch_moments(&self) -> Vec<Moment> {
+        let trace = fs::read_to_string(self.launch_trace()).expect("read strace's output");
+        // With -f, each line begins with a pid; the shim that stays comes second, its own children after it.
+        let mut pids: Vec<&str> = Vec::new();
+        for pid in trace.lines().filter_map(|line| line.split(' ').next()) {
+            if !pids.contains(&pid) {
+                pids.push(pid);
+            }
+        }
+        let shim = pids.get(1).expect("a shim forks");
+        let lines = trace.lines().filter_map(|line| line.strip_prefix(shim));
+        moments_in(&lines.map(str::trim_start).collect::<Vec<_>>().join("\n"))
+    }
+
+    fn launch_trace(&self) -> PathBuf {
+        self.path().join("launch-trace")
+    }
+}
+
+impl Moment {
+    /// strace's words for killing there.
+    fn kill(&self) -> [String; 6] {
+        let Moment { call, nth } = self;
+        let trace = format!("trace={call}");
+        let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
+        ["-o", "/dev/null", "-e", &trace, "-e", &inject].map(str::to_owned)
+    }
+}
+
 /// strace, up to the command that it kills at a moment.
-fn killer(Moment { call, nth }: &Moment) -> Command {
+fn killer(moment: &Moment) -> Command {
     let mut strace = Command::new("strace");
-    strace.args(["-o", "/dev/null", "-e", &format!("trace={call}")]);
-    strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={nth}")]);
+    strace.args(moment.kill());
     strace
 }
 

@@ -64,7 +64,15 @@ pub fn upgrade(args: &UpgradeArgs, globals: &Globals, reporter: Reporter) -> Res
         if process.exit_record()?.is_some() {
             return Ok(());
         }
-        let shim = process.upgrade(named.as_deref(), PATIENCE)?;
+        let shim = match process.upgrade(named.as_deref(), PATIENCE) {
+            // Just now: there is nothing to be replaced any more.
+            Err(
+                holdfast::Error::ContainerExited { .. } | holdfast::Error::ProcessExited { .. },
+            ) => {
+                return Ok(());
+            }
+            shim => shim?,
+        };
         let (id, process) = (container.id(), process.id());
         print(&format!(
             "{id}/{process}: {} {}\n",

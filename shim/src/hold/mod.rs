@@ -84,6 +84,8 @@ struct Hold {
     signals: SignalFd,
     watch: Watch,
     control: Control,
+    /// Whether the process, which is not our child, has ended and is not reaped. Kernels before 6.9 do not tell when it is.
+    ending: bool,
     /// How the process ended, while that is not on record yet.
     ended: Option<ExitRecord>,
     /// Whether the last attempt to record it failed.
@@ -111,6 +113,7 @@ impl Hold {
             signals,
             watch,
             control,
+            ending: false,
             ended: None,
             unrecorded: false,
             holding,
@@ -198,7 +201,7 @@ impl Hold {
     fn wait(&mut self, events: &mut Events, turn: &mut Vec<Event>) -> io::Result<()> {
         let timeout = match () {
             () if !turn.is_empty() => Some(Duration::ZERO),
-            () if self.unrecorded => Some(RETRY),
+            () if self.unrecorded || self.ending => Some(RETRY),
             () => None,
         };
         match self.poll.poll(events, timeout) {
@@ -209,6 +212,9 @@ impl Hold {
             .into_iter()
             .filter(|event| events.iter().any(|e| e.token() == event.token()));
         turn.extend(happened);
+        if self.ending && !turn.contains(&Event::Process) {
+            turn.push(Event::Process);
+        }
         Ok(())
     }
 
@@ -233,6 +239,8 @@ impl Hold {
         if let Some(record) = self.watch.look(self.holding.pidfd.as_ref())? {
             self.ended.get_or_insert(record);
         }
+        self.ending =
+            self.ended.is_none() && self.holding.pidfd.is_some() && self.watch.is_zombie();
         Ok(false)
     }
 

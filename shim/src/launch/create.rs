@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio as ChildStdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -196,14 +197,17 @@ impl Create<'_> {
                 done.created = true;
                 Ok(())
             }
-            Some(exit) => Err(Error::Runtime(
-                self.words(complaint)
-                    .unwrap_or_else(|| format!("ended with {exit}")),
-            )),
+            Some(exit) => {
+                done.cut_off = exit.signal().is_some();
+                Err(Error::Runtime(
+                    self.words(complaint)
+                        .unwrap_or_else(|| format!("ended with {exit}")),
+                ))
+            }
             None => {
                 child.kill().map_err(waited)?;
                 runtime::wait(&mut child, self.signals, None).map_err(waited)?;
-                done.timed_out = true;
+                done.cut_off = true;
                 let runtime = self.wire.runtime.to_string_lossy().into_owned();
                 Err(Error::Timeout {
                     runtime,

@@ -14,6 +14,7 @@ mod console;
 mod create;
 mod process;
 mod stdio;
+mod strays;
 mod undo;
 
 use std::os::fd::OwnedFd;

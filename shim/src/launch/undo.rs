@@ -10,8 +10,9 @@ use holdfast_common::sys::process::{self, Children};
 use holdfast_common::sys::{pidfd, signal};
 use nix::sys::signalfd::SignalFd;
 
+use super::strays;
 use crate::hold::leave;
-use crate::runtime;
+use crate::runtime::{self, Failure};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
@@ -30,19 +31,22 @@ pub struct Done {
     /// The runtime said that it had created the process.
     pub created: bool,
     /// The runtime was killed in the middle of it.
-    pub timed_out: bool,
+    pub cut_off: bool,
 }
 
-/// Undoes a launch whose shim was killed in the middle of it: the runtime was killed with it, and what it had made, if
-/// anything, never ran. The working directory is the process directory.
+/// Undoes a launch whose shim was killed in the middle of it. The runtime was killed with it; what it had created never ran,
+/// what it executed in a container may have. The working directory is the process directory.
 pub fn undo_cut_off(wire: &Wire, state: &ProcessState) {
     let cut_off = Done {
         committed: true,
         created: false,
-        timed_out: true,
+        cut_off: true,
     };
     if let Ok(signals) = signal::open_signalfd() {
         cut_off.delete_container(wire, &signals);
+    }
+    if state.exec {
+        strays::kill(state);
     }
     if let Ok(dir) = std::env::current_dir() {
         leave::remove_dir(if state.exec {
@@ -56,7 +60,7 @@ pub fn undo_cut_off(wire: &Wire, state: &ProcessState) {
 impl Done {
     /// Undoes it. What cannot be undone is nobody's to hear: the launch's own failure is the one to report.
     pub fn undo(&self, wire: &Wire, launch: &Launch) {
-        if (self.created || self.timed_out)
+        if (self.created || self.cut_off)
             && let Ok(signals) = signal::open_signalfd()
         {
             self.delete_container(wire, &signals);
@@ -78,8 +82,9 @@ impl Done {
             return;
         }
         let args: Vec<OsString> = state.runtime_args.iter().map(Into::into).collect();
-        // A runtime that hung may have hung over a container of somebody else's; one that succeeded did not.
-        if self.timed_out && !is_ours(wire, &args, signals) {
+        // A runtime that hung may have hung over a container of somebody else's; one that succeeded did not. What it has
+        // made by half it knows nothing of, and removes all the same when it is forced to.
+        if self.cut_off && !may_be_ours(wire, &args, signals) {
             return;
         }
         let mut delete = runtime::command(&wire.runtime, Path::new("."), &args, "delete");
@@ -91,19 +96,22 @@ impl Done {
     }
 }
 
-/// Whether the runtime knows a container of this id made from our bundle.
-fn is_ours(wire: &Wire, args: &[OsString], signals: &SignalFd) -> bool {
+/// Whether what the runtime has under this id may be ours: a container made from our bundle, or the half of one.
+fn may_be_ours(wire: &Wire, args: &[OsString], signals: &SignalFd) -> bool {
     #[derive(serde::Deserialize)]
     struct State {
         bundle: std::path::PathBuf,
     }
     let mut command = runtime::command(&wire.runtime, Path::new("."), args, "state");
     // It may hang in this as well.
-    let output = runtime::output(command.arg("--").arg(&wire.id), signals, STATE_PATIENCE);
-    let state = output
-        .ok()
-        .and_then(|output| serde_json::from_slice::<State>(&output).ok());
-    state.is_some_and(|state| state.bundle == wire.bundle)
+    match runtime::output(command.arg("--").arg(&wire.id), signals, STATE_PATIENCE) {
+        Ok(output) => {
+            serde_json::from_slice::<State>(&output).is_ok_and(|state| state.bundle == wire.bundle)
+        }
+        // It knows of none.
+        Err(Failure::Ended(exit)) => exit.code().is_some(),
+        Err(Failure::Io(_) | Failure::Hung(_)) => false,
+    }
 }
 
 /// Kills what the runtime left behind: as subreaper, the shim is the parent of all of it, of a child's children as soon as
