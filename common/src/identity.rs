@@ -56,6 +56,11 @@ impl Stat {
     pub fn has_ended(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
+
+    /// Whether somebody has stopped it, by a signal or as its debugger.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
 }
 
 /// A process that cannot be mistaken for another.

@@ -9,9 +9,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use holdfast_common::identity::Stat;
+use holdfast_common::shim_record::ShimRecord;
 use holdfast_common::sys::flock::Lock;
 use holdfast_common::sys::pidfd;
-use nix::libc::SIGKILL;
+use nix::libc::{ESRCH, SIGCONT, SIGKILL};
 use nix::poll::PollFlags;
 
 use crate::container::Container;
@@ -161,8 +163,14 @@ fn wait_for_end(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a process's shim to finish; with `force`, one that takes too long is killed.
+/// Waits for a process's shim to finish; with `force`, one that was stopped goes on, and one that takes too long is killed.
 fn end_shim(process: &Process, force: bool) -> Result<()> {
+    if force && let Some(shim) = process.shim()? {
+        let stat = Stat::read(shim.pid);
+        if stat.is_ok_and(|stat| stat.is_stopped()) {
+            signal_shim(process, &shim, SIGCONT)?;
+        }
+    }
     match process.wait_gone(Some(PATIENCE)) {
         Err(Error::ShimBusy { .. }) if force => kill_shim(process),
         gone => gone,
@@ -171,10 +179,20 @@ fn end_shim(process: &Process, force: bool) -> Result<()> {
 
 fn kill_shim(process: &Process) -> Result<()> {
     if let Some(shim) = process.shim()? {
-        let failed = |source| Error::io("kill the shim of", process.dir())(source);
-        if let Some(fd) = shim.identity().open().map_err(failed)? {
-            pidfd::send_signal(fd.as_fd(), SIGKILL).map_err(failed)?;
-        }
+        signal_shim(process, &shim, SIGKILL)?;
     }
     process.wait_gone(Some(PATIENCE))
+}
+
+/// Signals this very shim, if it is there.
+fn signal_shim(process: &Process, shim: &ShimRecord, signal: i32) -> Result<()> {
+    let failed = |source| Error::io("signal the shim of", process.dir())(source);
+    let Some(fd) = shim.identity().open().map_err(failed)? else {
+        return Ok(());
+    };
+    match pidfd::send_signal(fd.as_fd(), signal) {
+        // It has ended since.
+        Err(e) if e.raw_os_error() == Some(ESRCH) => Ok(()),
+        sent => sent.map_err(failed),
+    }
 }
