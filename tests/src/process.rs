@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes a process, except [`Proc::signal`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -206,18 +206,26 @@ impl Proc {
 }
 
 /// Every process whose working directory is `dir` or below it, except ourselves.
+///
+/// A process that forks and ends between being listed and being looked at would hide its child, as a shim does when it
+/// leaves its launcher. So the list is made again until it has nobody new: a child is there before its parent is gone.
 #[must_use]
 pub fn under(dir: &Path) -> Vec<Proc> {
-    let own = nix::unistd::getpid();
-    let Ok(proc) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    proc.filter_map(|entry| {
-        let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        Some(Proc(Pid::from_raw(pid)))
-    })
-    .filter(|p| p.0 != own && p.cwd().is_some_and(|cwd| cwd.starts_with(dir)))
-    .collect()
+    let mut seen = BTreeSet::from([nix::unistd::getpid()]);
+    let mut found = Vec::new();
+    loop {
+        let new: Vec<Pid> = pids().filter(|pid| seen.insert(*pid)).collect();
+        if new.is_empty() {
+            return found;
+        }
+        let new = new.into_iter().map(Proc);
+        found.extend(new.filter(|p| p.cwd().is_some_and(|cwd| cwd.starts_with(dir))));
+    }
+}
+
+fn pids() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)))
 }
 
 #[cfg(test)]
