@@ -24,11 +24,13 @@
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
 //! | [`fake_runtime`] | a runtime that misbehaves on purpose |
 //! | [`daemon02`] | plays a containerd 0.2 daemon |
+//! | [`beside_runc`] | the same script with runc and with us |
 //! | [`conmon`] | a container under conmon, for figures beside ours |
 
 #![forbid(unsafe_code)]
 
 pub mod at_end;
+pub mod beside_runc;
 pub mod binaries;
 pub mod bundle;
 pub mod cleanup;

@@ -101,7 +101,7 @@ fn every_process_has_a_verdict() {
     for driver in [&driver, &sandbox.driver(), &driver] {
         assert_eq!(verdicts(driver), expected);
     }
-    before.assert_same(&Snapshot::of(&sandbox.root()), "restore");
+    before.assert_unchanged("restore");
 
     for entry in driver.list().unwrap() {
         entry.container.unwrap().delete(true).unwrap();

@@ -1,100 +1,9 @@
 //! A script that was written for runc runs with the name replaced: each of these is run with both, and says the same.
-//!
-//! A script finds the words of a tool with its state directories in `$TOOL`, a container id of its own in `$ID`, and a bundle
-//! in `$BUNDLE`. What differs by nature is made equal: the id, pids, times.
 
 use std::fs;
-use std::process::Command;
 
-use holdfast_tests::command::{show, text};
-use holdfast_tests::{Bundle, Sandbox, binaries};
+use holdfast_tests::Sandbox;
 use serde_json::Value;
-
-/// One of the two.
-#[derive(Debug, Clone)]
-struct Tool {
-    words: String,
-    id: String,
-}
-
-/// Both, over one sandbox, with ids of one length, since they line up columns.
-fn tools(sandbox: &Sandbox) -> [Tool; 2] {
-    let [runc, holdfast] = loop {
-        let ids = [sandbox.id("runc"), sandbox.id("hold")];
-        if ids[0].len() == ids[1].len() {
-            break ids;
-        }
-    };
-    // Beside the runtime root of ours, in which our own containers are too.
-    let runc_root = sandbox.path().join("bare");
-    [
-        Tool {
-            words: format!("runc --root {}", runc_root.display()),
-            id: runc,
-        },
-        Tool {
-            words: format!(
-                "{} --root {}",
-                binaries::holdfast().display(),
-                sandbox.root().display()
-            ),
-            id: holdfast,
-        },
-    ]
-}
-
-impl Tool {
-    /// What a script prints.
-    #[track_caller]
-    fn run(&self, sandbox: &Sandbox, bundle: &Bundle, script: &str) -> String {
-        // For the roots of the sandbox, which runc has no use for.
-        let environment = sandbox.holdfast([""; 0]);
-        let mut command = Command::new("sh");
-        for (name, value) in environment.get_envs() {
-            if let Some(value) = value {
-                command.env(name, value);
-            }
-        }
-        // A container that is left to itself must not hold our pipes.
-        let prelude = "quietly() { \"$@\" </dev/null >/dev/null 2>/dev/null; }\n\
-            says() { \"$@\" && echo yes || echo no; }\n\
-            refuses() { \"$@\" >/dev/null 2>&1 && echo accepted || echo refused; }\n\
-            soon() { n=0; until \"$@\"; do n=$((n+1)); [ $n -lt 600 ] || { echo never: \"$@\"; exit; }; sleep 0.05; done; }\n\
-            is() { $TOOL state $ID 2>/dev/null | grep -q \"\\\"status\\\": \\\"$1\\\"\"; }\n";
-        command.args(["-c", &format!("{prelude}{script}")]);
-        command
-            .env("TOOL", &self.words)
-            .env("ID", &self.id)
-            .env("BUNDLE", bundle.dir())
-            .env("DIR", sandbox.path());
-        command.current_dir(sandbox.path());
-        let output = sandbox.output_of(command);
-        assert!(
-            output.stderr.is_empty(),
-            "{}: {}",
-            self.words,
-            show(&output)
-        );
-        text(&output.stdout).replace(&self.id, "ID")
-    }
-}
-
-/// Runs a script with both; returns what both printed.
-#[track_caller]
-fn same(sandbox: &Sandbox, bundle: &Bundle, script: &str) -> String {
-    let [runc, holdfast] = tools(sandbox);
-    let (wanted, got) = (
-        runc.run(sandbox, bundle, script),
-        holdfast.run(sandbox, bundle, script),
-    );
-    assert_eq!(got, wanted, "of\n{script}");
-    got
-}
-
-/// Runs a script with both; returns what each printed, runc first.
-fn both(sandbox: &Sandbox, bundle: &Bundle, script: &str) -> [String; 2] {
-    tools(sandbox).map(|tool| tool.run(sandbox, bundle, script))
-}
 
 const LIFE: &str = r#"
 refuses $TOOL state $ID
@@ -125,7 +34,7 @@ refuses $TOOL state $ID
 #[test]
 fn a_life_takes_the_same_words() {
     let sandbox = Sandbox::new("rw-life");
-    let said = same(&sandbox, &sandbox.bundle(["sleep", "1000"]), LIFE);
+    let said = sandbox.same_as_runc(&sandbox.bundle(["sleep", "1000"]), LIFE);
     assert_eq!(said.matches("hello\nyes").count(), 1, "{said}");
     assert!(!said.contains("no\n"), "{said}");
     sandbox.assert_clean();
@@ -137,134 +46,9 @@ fn the_bundle_is_where_we_are_unless_it_is_named() {
     let script = "cd $BUNDLE; says $TOOL run $ID; quietly $TOOL create $ID; is created && echo made; \
         $TOOL state $ID | grep '\"bundle\"'; $TOOL delete $ID; \
         cd ..; says $TOOL run -b ${BUNDLE##*/} $ID; says $TOOL run --bundle ./${BUNDLE##*/} $ID";
-    let said = same(&sandbox, &sandbox.sh("echo hello"), script);
+    let said = sandbox.same_as_runc(&sandbox.sh("echo hello"), script);
     assert_eq!(said.matches("hello").count(), 3, "{said}");
     assert!(said.contains("made"), "{said}");
-}
-
-#[test]
-fn the_state_has_the_same_keys_and_values() {
-    let sandbox = Sandbox::new("rw-state");
-    let bundle = sandbox.bundle(["sleep", "1000"]).edit(|config| {
-        config["annotations"] = serde_json::json!({"org.example.b": "2", "org.example.a": "ä"});
-    });
-    let script = "quietly $TOOL create -b $BUNDLE $ID; $TOOL state $ID; echo; echo ----; \
-        $TOOL start $ID; soon is running; $TOOL state $ID; echo; echo ----; \
-        $TOOL kill $ID KILL; soon is stopped; $TOOL state $ID; quietly $TOOL delete $ID";
-    let [runc, ours] = both(&sandbox, &bundle, script);
-    let split = |said: &str| -> Vec<Value> {
-        let states = said.split("----");
-        states
-            .map(|state| serde_json::from_str(state).unwrap())
-            .collect()
-    };
-    let statuses = ["created", "running", "stopped"];
-    for ((wanted, got), status) in split(&runc).into_iter().zip(split(&ours)).zip(statuses) {
-        assert_eq!(got["status"], status);
-        let keys =
-            |state: &Value| -> Vec<String> { state.as_object().unwrap().keys().cloned().collect() };
-        assert_eq!(keys(&got), keys(&wanted));
-        for key in keys(&got) {
-            match key.as_str() {
-                "pid" => assert_eq!(got["pid"] == 0, wanted["pid"] == 0),
-                // runc's own version; a bundle's, as it says itself, is the one that counts for whoever reads it.
-                "ociVersion" => assert_eq!(got[&key], bundle.config()["ociVersion"]),
-                "created" => assert!(got[&key].as_str().unwrap().ends_with('Z')),
-                _ => assert_eq!(got[&key], wanted[&key], "{key}"),
-            }
-        }
-        // Scripts grep for a key with its blank.
-        assert!(
-            ours.contains(&format!("\n  \"status\": \"{status}\",\n")),
-            "{ours}"
-        );
-    }
-}
-
-#[test]
-fn the_list_has_the_same_columns_and_keys() {
-    let sandbox = Sandbox::new("rw-list");
-    let bundle = sandbox.bundle(["sleep", "1000"]);
-    let table = "$TOOL list; quietly $TOOL run -d -b $BUNDLE $ID; $TOOL list; $TOOL kill $ID 9; soon is stopped; \
-        $TOOL list; $TOOL delete $ID";
-    let [runc, ours] = both(&sandbox, &bundle, table);
-    assert_eq!(ours.lines().count(), 5, "{ours}");
-    for (wanted, got) in runc.lines().zip(ours.lines()) {
-        let (wanted, got) = (columns(wanted), columns(got));
-        assert_eq!(got.len(), wanted.len(), "{runc}{ours}");
-        for (column, (got, wanted)) in got.into_iter().zip(wanted).enumerate() {
-            // What comes after the time of creation is moved by its length, which differs, as pids do.
-            assert!(column == 5 || got.0 == wanted.0, "{runc}{ours}");
-            assert!(
-                [1, 4].contains(&column) || got.1 == wanted.1,
-                "{runc}{ours}"
-            );
-        }
-    }
-
-    let quiet = "$TOOL list -q; quietly $TOOL run -d -b $BUNDLE $ID; $TOOL list -q; $TOOL list --quiet; $TOOL delete -f $ID";
-    assert_eq!(same(&sandbox, &bundle, quiet), "ID\nID\n");
-
-    let json = "quietly $TOOL run -d -b $BUNDLE $ID; $TOOL list -f json; echo; $TOOL list --format=json; $TOOL delete -f $ID";
-    let [runc, ours] = both(&sandbox, &bundle, json);
-    for (wanted, got) in runc.split_whitespace().zip(ours.split_whitespace()) {
-        let [wanted, got] =
-            [wanted, got].map(|said| serde_json::from_str::<Vec<Value>>(said).unwrap());
-        let keys = |list: &[Value]| -> Vec<String> {
-            list[0].as_object().unwrap().keys().cloned().collect()
-        };
-        assert_eq!(keys(&got), keys(&wanted));
-        for key in ["id", "status", "bundle", "rootfs", "owner"] {
-            assert_eq!(got[0][key], wanted[0][key], "{key}");
-        }
-    }
-    // Nothing is an empty list, where runc says null: a script that takes each has no use for that.
-    assert_eq!(
-        both(&sandbox, &bundle, "$TOOL list -f json").map(|said| said.trim().to_owned()),
-        ["null", "[]"]
-    );
-}
-
-/// The words of a line and where they begin.
-fn columns(line: &str) -> Vec<(usize, String)> {
-    let mut columns = Vec::new();
-    let mut rest = line;
-    while let Some(start) = rest.find(|c: char| c != ' ') {
-        let offset = line.len() - rest.len() + start;
-        let word: String = line[offset..].chars().take_while(|&c| c != ' ').collect();
-        rest = &line[offset + word.len()..];
-        columns.push((offset, word));
-    }
-    columns
-}
-
-#[test]
-fn processes_are_listed_alike() {
-    let sandbox = Sandbox::new("rw-ps");
-    let bundle = sandbox.sh("sleep 1000 & sleep 1001 & wait");
-    let numbers = "s/[0-9][0-9]*/N/g; s/  */ /g; s/^ //";
-    let script = format!(
-        "quietly $TOOL run -d -b $BUNDLE $ID
-         three() {{ [ \"$($TOOL ps -f json $ID | tr , '\\n' | wc -l)\" = 3 ]; }}
-         soon three
-         numbers() {{ sed '{numbers}'; }}
-         $TOOL ps -f json $ID | numbers; echo
-         $TOOL ps --format=json $ID | numbers; echo
-         $TOOL ps $ID -o pid,args | sort | sed 's/^ *[0-9]*//'
-         $TOOL ps $ID -eo pid,stat,comm | numbers | sort
-         $TOOL ps $ID | sed 's/:[0-9]*//g' | numbers | sort
-         refuses $TOOL ps $ID -o args
-         $TOOL kill -a $ID KILL; soon is stopped
-         $TOOL ps $ID
-         $TOOL delete $ID
-         refuses $TOOL ps $ID"
-    );
-    let said = same(&sandbox, &bundle, &script);
-    assert!(said.starts_with("[N,N,N]\n"), "{said}");
-    assert!(
-        said.contains(" sleep 1001\n") && said.contains("UID PID"),
-        "{said}"
-    );
 }
 
 #[test]
@@ -295,7 +79,7 @@ fn signals_go_by_the_same_names() {
         for all in -a --all; do
             quietly $TOOL run -d -b $BUNDLE $ID; says $TOOL kill $all $ID KILL; soon is stopped; $TOOL delete $ID
         done";
-    let said = same(&sandbox, &bundle, script);
+    let said = sandbox.same_as_runc(&bundle, script);
     assert!(
         said.contains("TERM\nTERM\nTERM\nTERM\nTERM\nHUP\nINT\nUSR1\nUSR2\n"),
         "{said}"
@@ -320,9 +104,7 @@ fn a_foreground_run_ends_as_its_container_does() {
         } else {
             script
         };
-        let said = same(
-            &sandbox,
-            &sandbox.sh(&format!(
+        let said = sandbox.same_as_runc(&sandbox.sh(&format!(
                 "read line; echo out $line; echo err >&2; {script}"
             )),
             "echo in | $TOOL run -b $BUNDLE $ID 2>$DIR/err; echo $?; cat $DIR/err; refuses $TOOL state $ID",
@@ -332,10 +114,10 @@ fn a_foreground_run_ends_as_its_container_does() {
     let sleep = sandbox.bundle(["sleep", "1000"]);
     let killed =
         "quietly $TOOL run -b $BUNDLE $ID & soon is running; $TOOL kill $ID KILL; wait $!; echo $?";
-    assert_eq!(same(&sandbox, &sleep, killed), "137\n");
+    assert_eq!(sandbox.same_as_runc(&sleep, killed), "137\n");
     let kept = "$TOOL run --keep -b $BUNDLE $ID; echo $?; is stopped && echo kept; $TOOL delete $ID; refuses $TOOL state $ID";
     assert_eq!(
-        same(&sandbox, &sandbox.sh("exit 7"), kept),
+        sandbox.same_as_runc(&sandbox.sh("exit 7"), kept),
         "7\nkept\nrefused\n"
     );
     sandbox.assert_clean();
@@ -369,7 +151,7 @@ fn an_exec_takes_the_same_flags() {
         quietly $TOOL exec --detach --pid-file $DIR/pid $ID sleep 1002; echo $?
         refuses $TOOL exec $ID
         $TOOL delete -f $ID"#;
-    let said = same(&sandbox, &bundle, script);
+    let said = sandbox.same_as_runc(&bundle, script);
     for words in [
         "FROM_BUNDLE=yes",
         "uid=1000",
@@ -399,7 +181,7 @@ fn files_and_descriptors_are_handed_over_alike() {
         echo both; $TOOL run --preserve-fds=2 -b $BUNDLE $ID 3<three 4<four
         echo none; $TOOL run -b $BUNDLE $ID 3<three 4<four";
     assert_eq!(
-        same(&sandbox, &bundle, script),
+        sandbox.same_as_runc(&bundle, script),
         "0\n1\nthird\nboth\nthird\nfourth\nnone\n"
     );
 
@@ -407,7 +189,7 @@ fn files_and_descriptors_are_handed_over_alike() {
     let script = "cd $DIR; quietly $TOOL run -d -b $BUNDLE $ID
         $TOOL exec --preserve-fds 1 $ID sh -c 'cat <&3; cat <&4' 3<three 4<four 2>/dev/null
         $TOOL delete -f $ID";
-    assert_eq!(same(&sandbox, &sleep, script), "third\n");
+    assert_eq!(sandbox.same_as_runc(&sleep, script), "third\n");
     sandbox.assert_clean();
 }
 
@@ -417,7 +199,7 @@ fn the_log_has_the_same_words() {
     let bundle = sandbox.bundle(["true"]);
     let script =
         "cd $DIR; rm -f log; refuses $TOOL --log $DIR/log --log-format json state $ID; cat log";
-    let [runc, ours] = both(&sandbox, &bundle, script).map(|said| {
+    let [runc, ours] = sandbox.beside_runc(&bundle, script).map(|said| {
         let line: Value = serde_json::from_str(said.lines().nth(1).unwrap()).unwrap();
         assert!(
             line["msg"].as_str().unwrap().contains("does not exist"),
@@ -433,14 +215,14 @@ fn the_log_has_the_same_words() {
     let script = "cd $DIR; echo first >log; refuses $TOOL --log $DIR/log state $ID
         refuses $TOOL --log=$DIR/log --log-format=text state $ID
         sed 's/time=\"[^\"]*Z\"/TIME/; s/msg=.*does not exist\"/MSG/' log";
-    let said = same(&sandbox, &bundle, script);
+    let said = sandbox.same_as_runc(&bundle, script);
     assert_eq!(
         said,
         "refused\nrefused\nfirst\nTIME level=error MSG\nTIME level=error MSG\n"
     );
     // What is in the way of the log is in the way of everything.
     let script = "refuses $TOOL --log /nowhere/log list";
-    assert_eq!(same(&sandbox, &bundle, script), "refused\n");
+    assert_eq!(sandbox.same_as_runc(&bundle, script), "refused\n");
 }
 
 #[test]
@@ -452,7 +234,7 @@ fn global_flags_stand_before_the_verb() {
         refuses $TOOL --frobnicate list
         says $TOOL --version >/dev/null; says $TOOL -v >/dev/null; says $TOOL --help >/dev/null; says $TOOL -h >/dev/null
         says $TOOL help >/dev/null; says $TOOL run --help >/dev/null; says $TOOL help run >/dev/null";
-    let said = same(&sandbox, &bundle, script);
+    let said = sandbox.same_as_runc(&bundle, script);
     assert!(
         said.starts_with("hello\nyes\ndebugged\nrefused\n"),
         "{said}"

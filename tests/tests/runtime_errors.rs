@@ -14,10 +14,7 @@ fn failure(sandbox: &Sandbox, driver: &Driver, bundle: &Bundle, options: &Create
     let id = ContainerId::new(sandbox.id("fails")).unwrap();
     let before = Snapshot::of(&sandbox.root());
     let error = driver.create(&id, bundle.dir(), options).unwrap_err();
-    before.assert_same(
-        &Snapshot::of(&sandbox.root()),
-        &format!("a failure ({error})"),
-    );
+    before.assert_unchanged(&format!("a failure ({error})"));
     error
 }
 
@@ -78,7 +75,7 @@ fn a_command_that_is_not_there_is_the_runtimes_to_tell() {
         .exec(&name, &spec, &ExecOptions::default())
         .unwrap_err();
     assert!(error.is_command_not_found(), "{error}");
-    before.assert_same(&Snapshot::of(container.dir()), "an exec that failed");
+    before.assert_unchanged("an exec that failed");
     container.delete(true).unwrap();
     sandbox.assert_clean();
 }
@@ -237,7 +234,7 @@ fn a_runtime_that_hangs_later_costs_only_what_was_asked_of_it() {
     let before = Snapshot::of(container.dir());
     let error = exec_true(&container).unwrap_err();
     assert!(matches!(error, Error::StartTimeout { .. }), "{error}");
-    before.assert_same(&Snapshot::of(container.dir()), "an exec that was given up");
+    before.assert_unchanged("an exec that was given up");
     // It is as it was, for a runtime that works.
     let container = sandbox.driver().load(container.id()).unwrap();
     assert_eq!(container.status().unwrap(), holdfast::Status::Created);
