@@ -365,3 +365,53 @@ fn output_that_nobody_takes_ends_the_session_and_not_the_container() {
             .is_alive()
     );
 }
+
+#[test]
+fn a_container_without_a_terminal_is_used_from_one() {
+    let sandbox = Sandbox::new("at-cooked");
+    let id = sandbox.id("cooked");
+    let bundle = sandbox.sh("trap 'echo interrupted' INT; echo ready; until read line; do :; done; echo got $line; cat; exit 4");
+    let mut terminal = on_terminal(&sandbox, &["run", "-b", bundle.arg(), &id]);
+    terminal.expect("ready");
+    // Our terminal makes the signal, and the line, and the end of input.
+    terminal.type_in("\x03");
+    terminal.expect("interrupted");
+    terminal.type_in("helo\x7flo\n");
+    terminal.expect("got hello\r\n");
+    terminal.type_in("more\n\x04");
+    let (status, screen) = terminal.wait();
+    assert_eq!(status.code(), Some(4), "{screen}");
+    assert!(screen.contains("more\r\nmore\r\n"), "{screen}");
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_terminal_that_is_lost_under_a_run_is_told_to_the_container() {
+    let sandbox = Sandbox::new("at-lostrun");
+    let id = sandbox.id("lostrun");
+    let bundle = sandbox
+        .sh("trap 'exit 9' HUP; echo ready; while :; do sleep 0.02; done")
+        .terminal();
+    let mut terminal = on_terminal(&sandbox, &["run", "--keep", "-b", bundle.arg(), &id]);
+    terminal.expect("ready");
+    terminal.hang_up();
+    assert_eq!(sandbox.run_ok(["wait", &id]), "9\n");
+    sandbox.run_ok(["delete", &id]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_run_that_lost_its_terminal_does_not_stay_for_a_container_that_does() {
+    let sandbox = Sandbox::new("at-stays");
+    let id = sandbox.id("stays");
+    let bundle = sandbox
+        .sh("trap 'echo still here' HUP; echo ready; while :; do sleep 0.02; done")
+        .terminal();
+    let mut terminal = on_terminal(&sandbox, &["run", "-b", bundle.arg(), &id]);
+    terminal.expect("ready");
+    terminal.hang_up();
+    assert!(runs(&sandbox, &id));
+    let mut terminal = on_terminal(&sandbox, &["attach", &id]);
+    sandbox.run_ok(["kill", &id, "HUP"]);
+    terminal.expect("still here");
+}
