@@ -131,14 +131,16 @@ pub enum Error {
         /// Its number.
         number: i32,
     },
-    /// There is no such OCI runtime.
-    #[error("oci runtime {runtime:?} not found; name one with --runtime or HOLDFAST_RUNTIME")]
+    /// There is no such OCI runtime, or not one that can be executed.
+    #[error(
+        "oci runtime {runtime:?} not found or not executable; name one with --runtime or HOLDFAST_RUNTIME"
+    )]
     RuntimeNotFound {
         /// As it was given.
         runtime: String,
     },
-    /// There is no shim.
-    #[error("{} not found; name one with --shim or HOLDFAST_SHIM", shim.display())]
+    /// There is no shim, or not one that can be executed.
+    #[error("shim {shim:?} not found or not executable; name one with --shim or HOLDFAST_SHIM")]
     ShimNotFound {
         /// The name or path.
         shim: PathBuf,

@@ -218,13 +218,13 @@ fn a_shim_that_cannot_be_run_is_named() {
         for verb in [&["run"][..], &["run", "-d"], &["create"]] {
             let id = sandbox.id("noshim");
             let args = [&["--shim", &shim], verb, &["-b", bundle.arg(), &id]].concat();
-            sandbox.refused(args, &["shim"]);
+            sandbox.refused(args, &["shim", &shim]);
             before.assert_unchanged(&shim);
         }
         let id = sandbox.id("noshim");
         let mut preset = sandbox.holdfast(["run", "-b", bundle.arg(), &id]);
         preset.env("HOLDFAST_SHIM", &shim);
-        sandbox.refused_command(preset, &["shim"]);
+        sandbox.refused_command(preset, &["shim", &shim]);
     }
     before.assert_unchanged("a bad shim");
     sandbox.assert_clean();
