@@ -138,8 +138,8 @@ mod tests {
             id: "abc".into(),
             pid: 9504,
             status: Status::Running,
-            bundle: "/tmp/tmp.L8LV4dKfkX/b".into(),
-            rootfs: "/tmp/tmp.L8LV4dKfkX/b/rootfs".into(),
+            bundle: "/srv/bundles/webfront".into(),
+            rootfs: "/srv/bundles/webfront/rootfs".into(),
             created: "2026-11-22T17:23:01.944252548Z".into(),
             annotations: Default::default(),
             owner: "root".into(),
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(
             table(&[state]),
             "ID          PID         STATUS      BUNDLE                  CREATED                          OWNER\n\
-             abc         9504        running     /tmp/tmp.L8LV4dKfkX/b   2026-11-22T17:23:01.944252548Z   root\n"
+             abc         9504        running     /srv/bundles/webfront   2026-11-22T17:23:01.944252548Z   root\n"
         );
     }
 }
