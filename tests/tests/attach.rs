@@ -156,7 +156,7 @@ fn the_containers_window_is_as_large_as_ours() {
 #[test]
 fn keys_go_to_the_container_and_not_to_us() {
     let sandbox = Sandbox::new("at-keys");
-    let bundle = sandbox.sh("trap 'echo interrupted' INT; echo ready; until read line; do :; done; echo got $line; stty -icanon min 1 -isig; \
+    let bundle = sandbox.sh("trap 'echo interrupted' INT; echo ready; until read line; do :; done; stty -icanon min 1 -isig; echo got $line; \
         dd bs=1 count=5 2>/dev/null | od -An -tx1; exit 3");
     let bundle = bundle.terminal();
     let id = sandbox.id("keys");
