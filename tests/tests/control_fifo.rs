@@ -356,7 +356,11 @@ fn a_hundred_exchanges_cost_a_streaming_terminal_not_a_byte() {
     }
     // It was killed in the middle of a line, or of many.
     assert!(expected.starts_with(&output), "it differs");
-    assert!(output.len() >= 25 * (200 << 10), "only {} bytes", output.len());
+    assert!(
+        output.len() >= 25 * (200 << 10),
+        "only {} bytes",
+        output.len()
+    );
     assert_eq!(shim_log(&client.init), "");
     sandbox.assert_clean();
 }
