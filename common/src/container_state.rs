@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::layout;
+use crate::restart::RestartPolicy;
 use crate::state_file::{self, DOCUMENT_LIMIT, StateFileError};
 
 /// What a container directory's `state.json` says (containerd 0.2: `state`).
@@ -61,6 +62,9 @@ pub struct Extension {
     /// Annotations of the bundle at creation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// When a supervisor restarts it.
+    #[serde(skip_serializing_if = "RestartPolicy::is_no")]
+    pub restart_policy: RestartPolicy,
 }
 
 fn null_is_empty<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {

@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::layout;
 use crate::state_file::{self, StateFileError};
 use crate::sys::pidfd;
@@ -64,7 +66,8 @@ impl Stat {
 }
 
 /// A process that cannot be mistaken for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Identity {
     /// The pid in this pid namespace.
     pub pid: i32,

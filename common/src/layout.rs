@@ -10,6 +10,12 @@ pub const LOCK_FILE: &str = "lock";
 /// Reserved for the container's event log.
 pub const EVENTS_FILE: &str = "events.log";
 
+/// There when somebody stopped the container on purpose, so that `unless-stopped` does not restart it.
+pub const STOPPED_FILE: &str = "stopped";
+
+/// In the root: locked by the supervisor of the root.
+pub const SUPERVISE_LOCK_FILE: &str = "~supervise.lock";
+
 /// The process directory of the container's own process (containerd 0.2: `InitProcessID`).
 pub const INIT: &str = "init";
 /// The OCI process with what containerd and holdfast add to it.
@@ -50,7 +56,7 @@ pub const TERMINAL_LOST_FILE: &str = "terminal.lost";
 pub const UNREAD_SUFFIX: &str = ".unread";
 
 /// Names that stand for files inside a container's directory, so that no exec may be called so.
-pub const RESERVED_PROCESS_NAMES: [&str; 3] = [STATE_FILE, LOCK_FILE, EVENTS_FILE];
+pub const RESERVED_PROCESS_NAMES: [&str; 4] = [STATE_FILE, LOCK_FILE, EVENTS_FILE, STOPPED_FILE];
 
 /// First character of everything unfinished: staging directories and temporary files. No id can contain it.
 pub const UNFINISHED: char = '~';

@@ -14,6 +14,7 @@ pub mod log_line;
 pub mod process_state;
 pub mod ready;
 pub mod request;
+pub mod restart;
 pub mod shim_record;
 pub mod state_file;
 pub mod sys;

@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::identity::Identity;
 use crate::layout::{self, Stream};
+use crate::restart::Restarts;
 use crate::state_file::{self, DOCUMENT_LIMIT, StateFileError};
 
 /// What a process directory's `process.json` says (containerd 0.2: `ProcessState`).
@@ -66,6 +68,12 @@ pub struct Extension {
     pub no_new_keyring: bool,
     /// The shim removes the directory as its last act.
     pub auto_remove: bool,
+    /// Who starts the container right after creating it; a supervisor does when it is gone before it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<Identity>,
+    /// How often the container was restarted, up to and with this process.
+    #[serde(skip_serializing_if = "Restarts::is_none")]
+    pub restarts: Restarts,
 }
 
 fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
@@ -90,6 +98,12 @@ impl ProcessState {
     /// Those of [`state_file::write_json`].
     pub fn write(&self, process_dir: &Path) -> Result<(), StateFileError> {
         state_file::write_json(&process_dir.join(layout::PROCESS_FILE), self)
+    }
+
+    /// Whether this is the process of a container that was restarted: its directory has taken another's place.
+    pub fn is_restart(&self) -> bool {
+        let ours = self.holdfast.as_ref();
+        ours.is_some_and(|ours| !ours.restarts.is_none())
     }
 
     /// The path of a stream, `/dev/null` for one that has none.

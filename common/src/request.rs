@@ -36,6 +36,10 @@ pub struct Launch {
     pub to: PathBuf,
     /// How long the runtime may take; whole seconds.
     pub timeout: Duration,
+    /// Whether the final name is taken by what this launch replaces: a restart.
+    pub replace: bool,
+    /// How the shim is kept apart from whoever launches it.
+    pub isolation: Isolation,
 }
 
 /// What our driver adds to the three words for an adoption.
@@ -43,7 +47,29 @@ pub struct Launch {
 pub struct Adopt {
     /// The write end of the pipe for the [report](crate::ready::Report).
     pub ready: RawFd,
+    /// How the shim is kept apart from whoever launches it.
+    pub isolation: Isolation,
 }
+
+/// How a shim is kept apart from whoever launches it, beyond the session of its own that it always has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Isolation {
+    /// The cgroup that it moves to, below the top of each hierarchy.
+    pub cgroup: Option<PathBuf>,
+    /// Its own score for the out-of-memory killer (proc_pid_oom_score_adj(5)).
+    pub oom_score_adj: Option<i16>,
+}
+
+/// Variables that are meant for the launcher alone (sd_notify(3), sd_listen_fds(3)): a runtime that got them would wait
+/// for a container's READY=1, or pass them on.
+pub const LAUNCHERS_VARIABLES: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+];
 
 /// Why a command line is no request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,20 +124,58 @@ pub fn key_value(word: &OsStr) -> Option<(&str, &OsStr)> {
     Some((key, OsStr::from_bytes(&bytes[equals + 1..])))
 }
 
+fn word(key: &str, value: &OsStr) -> OsString {
+    let mut word = OsString::from(key);
+    word.push("=");
+    word.push(value);
+    word
+}
+
+fn number<N: std::str::FromStr>(word: &OsStr, value: &OsStr) -> Result<N, RequestError> {
+    let number = value.to_str().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| RequestError::BadValue(word.to_owned()))
+}
+
+fn descriptor(word: &OsStr, value: &OsStr) -> Result<RawFd, RequestError> {
+    let fd = RawFd::try_from(number::<u32>(word, value)?);
+    fd.map_err(|_| RequestError::BadValue(word.to_owned()))
+}
+
+impl Isolation {
+    fn encode(&self) -> impl Iterator<Item = OsString> {
+        let cgroup = self.cgroup.as_ref();
+        let cgroup = cgroup.map(|path| word("cgroup", path.as_os_str()));
+        let oom = self
+            .oom_score_adj
+            .map(|score| format!("oom={score}").into());
+        cgroup.into_iter().chain(oom)
+    }
+
+    /// Understands a word if it is one of these.
+    fn decode(&mut self, word: &OsStr, key: &str, value: &OsStr) -> Result<(), RequestError> {
+        match key {
+            "cgroup" => self.cgroup = Some(value.into()),
+            "oom" => self.oom_score_adj = Some(number(word, value)?),
+            _ => return Err(RequestError::Unknown(word.to_owned())),
+        }
+        Ok(())
+    }
+}
+
 impl Launch {
     /// The words that follow [`LAUNCH`].
-    pub fn encode(&self) -> [OsString; 4] {
-        let path = |key: &str, path: &PathBuf| {
-            let mut word = OsString::from(key);
-            word.push(path);
-            word
-        };
+    pub fn encode(&self) -> Vec<OsString> {
+        let replace = self.replace.then(|| "replace=1".into());
         [
             format!("ready={}", self.ready).into(),
             format!("timeout={}", self.timeout.as_secs()).into(),
-            path("from=", &self.from),
-            path("to=", &self.to),
+            word("from", self.from.as_os_str()),
+            word("to", self.to.as_os_str()),
         ]
+        .into_iter()
+        .chain(replace)
+        .chain(self.isolation.encode())
+        .collect()
     }
 
     /// Understands the words that follow [`LAUNCH`].
@@ -120,24 +184,20 @@ impl Launch {
     /// A word is missing, unknown or senseless.
     pub fn decode(words: impl Iterator<Item = OsString>) -> Result<Self, RequestError> {
         let (mut ready, mut timeout, mut from, mut to) = (None, None, None, None);
+        let (mut replace, mut isolation) = (false, Isolation::default());
         for word in words {
             let Some((key, value)) = key_value(&word) else {
                 return Err(RequestError::Unknown(word));
             };
-            let number = || value.to_str().and_then(|text| text.parse::<u32>().ok());
-            let bad = || RequestError::BadValue(word.clone());
             match key {
-                "ready" => {
-                    ready = Some(
-                        number()
-                            .and_then(|fd| RawFd::try_from(fd).ok())
-                            .ok_or_else(bad)?,
-                    )
+                "ready" => ready = Some(descriptor(&word, value)?),
+                "timeout" => {
+                    timeout = Some(Duration::from_secs(number::<u32>(&word, value)?.into()));
                 }
-                "timeout" => timeout = Some(Duration::from_secs(number().ok_or_else(bad)?.into())),
                 "from" => from = Some(PathBuf::from(value)),
                 "to" => to = Some(PathBuf::from(value)),
-                _ => return Err(RequestError::Unknown(word)),
+                "replace" => replace = number::<u8>(&word, value)? != 0,
+                _ => isolation.decode(&word, key, value)?,
             }
         }
         Ok(Self {
@@ -145,14 +205,19 @@ impl Launch {
             timeout: timeout.ok_or(RequestError::Missing("timeout="))?,
             from: from.ok_or(RequestError::Missing("from="))?,
             to: to.ok_or(RequestError::Missing("to="))?,
+            replace,
+            isolation,
         })
     }
 }
 
 impl Adopt {
     /// The words that follow [`ADOPT`].
-    pub fn encode(&self) -> [OsString; 1] {
+    pub fn encode(&self) -> Vec<OsString> {
         [format!("ready={}", self.ready).into()]
+            .into_iter()
+            .chain(self.isolation.encode())
+            .collect()
     }
 
     /// Understands the words that follow [`ADOPT`].
@@ -160,17 +225,17 @@ impl Adopt {
     /// # Errors
     /// A word is missing, unknown or senseless.
     pub fn decode(words: impl Iterator<Item = OsString>) -> Result<Self, RequestError> {
-        let mut ready = None;
+        let (mut ready, mut isolation) = (None, Isolation::default());
         for word in words {
-            let number = match key_value(&word) {
-                Some(("ready", value)) => value.to_str().and_then(|text| text.parse::<u32>().ok()),
-                _ => return Err(RequestError::Unknown(word)),
-            };
-            let fd = number.and_then(|fd| RawFd::try_from(fd).ok());
-            ready = Some(fd.ok_or(RequestError::BadValue(word))?);
+            match key_value(&word) {
+                Some(("ready", value)) => ready = Some(descriptor(&word, value)?),
+                Some((key, value)) => isolation.decode(&word, key, value)?,
+                None => return Err(RequestError::Unknown(word)),
+            }
         }
         Ok(Self {
             ready: ready.ok_or(RequestError::Missing("ready="))?,
+            isolation,
         })
     }
 }
@@ -187,9 +252,24 @@ mod tests {
             from,
             to: "/r/web".into(),
             timeout: Duration::from_secs(120),
+            replace: true,
+            isolation: Isolation {
+                cgroup: Some(PathBuf::from(OsStr::from_bytes(b"a=b/\xff"))),
+                oom_score_adj: Some(-900),
+            },
         };
         assert_eq!(Launch::decode(launch.encode().into_iter()).unwrap(), launch);
-        let adopt = Adopt { ready: 5 };
+        let plain = Launch {
+            replace: false,
+            isolation: Isolation::default(),
+            ..launch.clone()
+        };
+        assert_eq!(plain.encode().len(), 4);
+        assert_eq!(Launch::decode(plain.encode().into_iter()).unwrap(), plain);
+        let adopt = Adopt {
+            ready: 5,
+            isolation: launch.isolation,
+        };
         assert_eq!(Adopt::decode(adopt.encode().into_iter()).unwrap(), adopt);
     }
 
@@ -200,6 +280,8 @@ mod tests {
             decode(&["ready=x"]),
             RequestError::BadValue("ready=x".into())
         );
+        assert_eq!(decode(&["oom=x"]), RequestError::BadValue("oom=x".into()));
+        assert_eq!(decode(&["nope=1"]), RequestError::Unknown("nope=1".into()));
         assert_eq!(decode(&["ready"]), RequestError::Unknown("ready".into()));
         assert_eq!(
             decode(&["ready=3", "timeout=1", "from=/a"]),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use holdfast_common::container_state::Extension;
+use holdfast_common::restart::RestartPolicy;
 use holdfast_common::state_file::{self, Cause, DOCUMENT_LIMIT};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -110,6 +111,7 @@ impl Bundle {
             oci_version: self.oci_version,
             rootfs: self.rootfs,
             annotations: self.annotations,
+            restart_policy: RestartPolicy::No,
         }
     }
 }

@@ -8,7 +8,8 @@ use holdfast_common::container_state::{ContainerState, Extension};
 use holdfast_common::id::{ContainerId, ProcessId};
 use holdfast_common::layout;
 use holdfast_common::process_state;
-use holdfast_common::request::Wire;
+use holdfast_common::request::{Isolation, Wire};
+use holdfast_common::restart::Restarts;
 
 use crate::bundle::Bundle;
 use crate::container::Container;
@@ -17,8 +18,8 @@ use crate::launch::{self, Launch};
 use crate::options::{CreateOptions, DriverBuilder, Settings};
 use crate::spec::ProcessSpec;
 use crate::stdio::Plan;
-use crate::verdict::{self, Entry, Verdict};
-use crate::{root, runtime, text};
+use crate::verdict::{self, Care, Entry, Verdict};
+use crate::{restart, root, runtime, text};
 
 /// The shim when nobody names one.
 const SHIM: &str = "holdfast-shim";
@@ -57,6 +58,11 @@ impl Driver {
         self.0.start_timeout
     }
 
+    /// How its shims are kept apart from this process.
+    pub(crate) fn isolation(&self) -> &Isolation {
+        &self.0.isolation
+    }
+
     /// The shim's executable.
     ///
     /// # Errors
@@ -86,6 +92,7 @@ impl Driver {
         options: &CreateOptions,
     ) -> Result<Container> {
         let preserve_fds = launch::check_preserved(options.preserve_fds)?;
+        restart::check(options)?;
         root::check(self.root())?;
         let bundle = Bundle::read(bundle)?;
         if runtime::find(Path::new(self.runtime())).is_none() {
@@ -119,6 +126,8 @@ impl Driver {
             preserve_fds: options.preserve_fds,
             no_new_keyring: options.no_new_keyring,
             auto_remove: options.auto_remove,
+            launcher: options.starts.then(restart::this_process).flatten(),
+            restarts: Restarts::default(),
         });
         let [stdin, stdout, stderr] = plan.paths.clone();
         let container_state = ContainerState {
@@ -136,6 +145,7 @@ impl Driver {
                 oci_version: bundle.oci_version,
                 rootfs: bundle.rootfs,
                 annotations: bundle.annotations,
+                restart_policy: options.restart,
             }),
             other: serde_json::Map::default(),
         };
@@ -156,6 +166,8 @@ impl Driver {
             process_state,
             plan,
             preserve_fds,
+            replace: false,
+            isolation: self.isolation().clone(),
         };
         launch.run()?;
         Ok(Container::new(
@@ -199,14 +211,28 @@ impl Driver {
         Ok(names.into_iter().filter_map(load).collect())
     }
 
-    /// A verdict for every process of every directory: what a daemon asks for when it comes back. Nothing is changed by
-    /// it.
+    /// A verdict for every process of every directory. Nothing is changed by it.
+    ///
+    /// # Errors
+    /// The root cannot be read, or must not be trusted.
+    pub fn survey(&self) -> Result<Vec<Verdict>> {
+        let entries = self.list()?.into_iter();
+        Ok(entries
+            .flat_map(|entry| verdict::of_entry(entry, Care::Look))
+            .collect())
+    }
+
+    /// What a daemon asks for when it comes back: every process whose shim was killed is adopted, and there is a verdict for
+    /// every process of every directory, with what was done about it. What cannot be adopted, or understood, keeps no other from
+    /// its turn.
     ///
     /// # Errors
     /// The root cannot be read, or must not be trusted.
     pub fn restore(&self) -> Result<Vec<Verdict>> {
-        let entries = self.list()?;
-        Ok(entries.into_iter().flat_map(verdict::of_entry).collect())
+        let entries = self.list()?.into_iter();
+        Ok(entries
+            .flat_map(|entry| verdict::of_entry(entry, Care::Adopt))
+            .collect())
     }
 }
 
@@ -236,7 +262,8 @@ mod tests {
     #[test]
     fn an_absent_root_has_no_containers_and_is_not_made_by_looking() {
         let (dir, driver) = driver("driver-absent");
-        assert!(driver.list().unwrap().is_empty() && driver.restore().unwrap().is_empty());
+        assert!(driver.list().unwrap().is_empty() && driver.survey().unwrap().is_empty());
+        assert!(driver.restore().unwrap().is_empty());
         let id = ContainerId::new("web").unwrap();
         assert!(matches!(driver.load(&id), Err(Error::NotFound { .. })));
         assert!(!dir.join("root").exists());
@@ -318,7 +345,7 @@ mod tests {
         ];
         assert_eq!(seen, expected);
 
-        let verdicts = driver.restore().unwrap();
+        let verdicts = driver.survey().unwrap();
         assert_eq!(verdicts.len(), 7);
         let finding = |id: &str| {
             &verdicts

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use holdfast_common::id::{ContainerId, IdError, ProcessId};
 use holdfast_common::layout::Stream;
+use holdfast_common::restart::RestartPolicy;
 use holdfast_common::state_file::StateFileError;
 use holdfast_common::sys::errno_text;
 
@@ -170,6 +171,35 @@ pub enum Error {
     Shim {
         /// Its own words.
         message: String,
+    },
+    /// Who restarts the container could not give it what its creator can.
+    #[error("restart policy {policy}: the container cannot be restarted, {why}")]
+    CannotRestart {
+        /// The policy.
+        policy: RestartPolicy,
+        /// What cannot be had again.
+        why: &'static str,
+    },
+    /// Somebody else changes the container at this moment.
+    #[error("container {id} is being changed by somebody else")]
+    Busy {
+        /// The container.
+        id: ContainerId,
+    },
+    /// Another supervises this root.
+    #[error("state directory {} is supervised already{}", root.display(),
+        pid.map_or_else(String::new, |pid| format!(", by process {pid}")))]
+    Supervised {
+        /// The root.
+        root: PathBuf,
+        /// Who, as far as the kernel tells.
+        pid: Option<i32>,
+    },
+    /// A shim cannot be kept apart like this.
+    #[error("shim {what}")]
+    BadIsolation {
+        /// What is wrong.
+        what: String,
     },
     /// The container's own process has ended.
     #[error("container {id} has exited")]
@@ -354,60 +384,4 @@ impl Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dockers_exit_codes_are_told_from_the_runtimes_words() {
-        for (message, not_found, not_executable) in [
-            (
-                r#"runc create failed: unable to start container process: exec: "nope": executable file not found in $PATH"#,
-                true,
-                false,
-            ),
-            (
-                r#"exec failed: unable to start container process: exec: "/nope": stat /nope: no such file or directory"#,
-                true,
-                false,
-            ),
-            (
-                r#"runc create failed: unable to start container process: exec: "/etc/passwd": permission denied"#,
-                false,
-                true,
-            ),
-            (
-                r#"runc create failed: unable to start container process: exec: "/etc": is a directory"#,
-                false,
-                true,
-            ),
-            (
-                "executable file `nope` not found in $PATH: No such file or directory",
-                true,
-                false,
-            ),
-            (
-                "runc create failed: rootfs (/x) does not exist: no such file or directory",
-                false,
-                false,
-            ),
-            ("container does not exist", false, false),
-        ] {
-            let error = Error::Runtime {
-                message: message.to_owned(),
-            };
-            assert_eq!(error.is_command_not_found(), not_found, "{message}");
-            assert_eq!(error.is_not_executable(), not_executable, "{message}");
-        }
-        assert!(!Error::NoRoot.is_command_not_found());
-    }
-
-    #[test]
-    fn errors_read_as_operation_path_cause() {
-        let path = "/run/holdfast/web/init/control";
-        let error = Error::io("open control fifo", path)(io::Error::from_raw_os_error(2));
-        assert_eq!(
-            error.to_string(),
-            format!("open control fifo {path}: no such file or directory")
-        );
-    }
-}
+mod tests;

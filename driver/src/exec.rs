@@ -55,6 +55,7 @@ impl Container {
             preserve_fds: options.preserve_fds,
             no_new_keyring: false,
             auto_remove: options.auto_remove,
+            ..Extension::default()
         });
         let launch = Launch {
             container: self.id().clone(),
@@ -71,6 +72,8 @@ impl Container {
             process_state,
             plan,
             preserve_fds,
+            replace: false,
+            isolation: self.driver().isolation().clone(),
         };
         launch.run()
     }

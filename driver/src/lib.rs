@@ -52,12 +52,14 @@ mod options;
 mod process;
 mod process_fd;
 mod recover;
+mod restart;
 mod root;
 mod runtime;
 mod spec;
 mod state;
 mod stdio;
 mod streams;
+mod supervision;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -73,6 +75,7 @@ pub use holdfast_common::id::{ContainerId, IdError, ProcessId};
 pub use holdfast_common::identity::Identity;
 pub use holdfast_common::layout::Stream;
 pub use holdfast_common::process_state::ProcessState;
+pub use holdfast_common::restart::{BadRestartPolicy, RestartPolicy, Restarts};
 pub use holdfast_common::shim_record::ShimRecord;
 pub use holdfast_common::state_file::StateFileError;
 pub use monitor::{Event, EventKind, Monitor};
@@ -84,6 +87,7 @@ pub use spec::ProcessSpec;
 pub use state::{State, Status};
 pub use stdio::{Policy, Stdio};
 pub use streams::{Reader, Streams};
+pub use supervision::Supervision;
 pub use verdict::{Entry, Finding, Verdict};
 
 /// The README's example, compiled.

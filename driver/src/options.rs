@@ -1,9 +1,11 @@
 //! What a driver is built with, and what a container or an exec is created with.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_common::layout;
+use holdfast_common::request::Isolation;
+use holdfast_common::restart::RestartPolicy;
 
 use crate::driver::Driver;
 use crate::error::{Error, Result};
@@ -23,6 +25,7 @@ pub(crate) struct Settings {
     pub runtime_args: Vec<String>,
     pub shim: Option<PathBuf>,
     pub start_timeout: Duration,
+    pub isolation: Isolation,
 }
 
 /// Collects what a [`Driver`] needs; everything has a default.
@@ -33,6 +36,7 @@ pub struct DriverBuilder {
     runtime_args: Vec<String>,
     shim: Option<PathBuf>,
     start_timeout: Option<Duration>,
+    isolation: Isolation,
 }
 
 /// How to create a container.
@@ -54,6 +58,11 @@ pub struct CreateOptions {
     pub auto_remove: bool,
     /// Restore it from this checkpoint instead.
     pub checkpoint: Option<PathBuf>,
+    /// When a supervisor restarts it.
+    pub restart: RestartPolicy,
+    /// The caller starts it right away. Should the caller be killed before it has, a supervisor does, if there is a
+    /// restart policy.
+    pub starts: bool,
 }
 
 /// How to run another process in a container.
@@ -105,11 +114,29 @@ impl DriverBuilder {
         self
     }
 
+    /// A cgroup for its shims, below the top of each hierarchy, made if need be (default: they stay in the launcher's).
+    /// What stops or limits the launcher's cgroup then leaves them alone; and their containers, because a container whose
+    /// bundle names no cgroup is put below (version 1) or beside (version 2) its shim's.
+    #[must_use]
+    pub fn shim_cgroup(mut self, path: impl Into<PathBuf>) -> Self {
+        self.isolation.cgroup = Some(path.into());
+        self
+    }
+
+    /// The shims' own score for the out-of-memory killer, -1000 to 1000 (default: the launcher's, which their containers
+    /// have in any case). Where it is not permitted, the shim's log says so.
+    #[must_use]
+    pub fn shim_oom_score_adj(mut self, score: i16) -> Self {
+        self.isolation.oom_score_adj = Some(score);
+        self
+    }
+
     /// The driver. Nothing is made or started by this.
     ///
     /// # Errors
-    /// There is no default root, or the root cannot be trusted.
+    /// There is no default root, or the root cannot be trusted; [`Error::BadIsolation`].
     pub fn build(self) -> Result<Driver> {
+        check_isolation(&self.isolation)?;
         let root = self.root.or_else(layout::default_root);
         let root = text::absolute(&root.ok_or(Error::NoRoot)?)?;
         text::utf8(&root)?;
@@ -125,6 +152,26 @@ impl DriverBuilder {
             runtime_args: self.runtime_args,
             shim: self.shim,
             start_timeout: self.start_timeout.unwrap_or(START_TIMEOUT),
+            isolation: self.isolation,
         }))
+    }
+}
+
+/// A cgroup's path leads down from the top, and nowhere else.
+fn check_isolation(isolation: &Isolation) -> Result<()> {
+    if let Some(path) = &isolation.cgroup {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let plain = |part| matches!(part, Component::Normal(_));
+        if relative.as_os_str().is_empty() || !relative.components().all(plain) {
+            return Err(Error::BadIsolation {
+                what: format!("cgroup {}: not a path below the top", path.display()),
+            });
+        }
+    }
+    match isolation.oom_score_adj {
+        Some(score) if !(-1000..=1000).contains(&score) => Err(Error::BadIsolation {
+            what: format!("oom_score_adj {score}: not from -1000 to 1000"),
+        }),
+        _ => Ok(()),
     }
 }

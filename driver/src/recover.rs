@@ -45,7 +45,11 @@ impl Container {
             runtime: state.runtime.clone().into(),
         };
         let words = |ready| {
-            let words = Adopt { ready }.encode();
+            let words = Adopt {
+                ready,
+                isolation: self.driver().isolation().clone(),
+            };
+            let words = words.encode();
             [ADOPT.into()].into_iter().chain(words).collect()
         };
         let order = Order {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use holdfast_common::layout;
 use holdfast_common::log_line::LogLine;
+use holdfast_common::request::LAUNCHERS_VARIABLES;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::child;
@@ -53,6 +54,9 @@ impl Runtime<'_> {
         let mut complaint = memory(c"complaint").map_err(failed)?;
 
         let mut command = Command::new(self.program);
+        for variable in LAUNCHERS_VARIABLES {
+            command.env_remove(variable);
+        }
         if self.log_dir.is_dir() {
             command
                 .arg("--log")

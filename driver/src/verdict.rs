@@ -1,14 +1,16 @@
-//! What is found in the state directory: a verdict for every process of every directory. Nothing is deleted or changed by
-//! looking, and what cannot be understood hides nothing else.
+//! What is found in the state directory: a verdict for every process of every directory, and what was done about it if
+//! that was asked for. Nothing is deleted or changed by looking, and what cannot be understood hides nothing else.
 
+use std::fmt;
 use std::path::Path;
 
-use holdfast_common::exit_record::ExitRecord;
+use holdfast_common::exit_record::{ExitRecord, ExitStatus};
 use holdfast_common::layout;
 
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::process::Process;
+use crate::recover::Recovery;
 use crate::state;
 
 /// One directory of the root.
@@ -27,8 +29,21 @@ pub struct Verdict {
     pub id: String,
     /// The process directory's name; empty when the container itself is unreadable.
     pub process: String,
-    /// What is the matter with it.
+    /// What is the matter with it; after what was done about it, if that was asked for.
     pub finding: Finding,
+    /// What was done about it; nothing in a survey.
+    pub recovery: Result<Recovery>,
+    /// It has a terminal that was lost with its shim: the kernel hung it up, and nobody can bring it back.
+    pub terminal_lost: bool,
+}
+
+/// Whether anything is to be done about what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// No.
+    Look,
+    /// What lost its shim is adopted.
+    Adopt,
 }
 
 /// What is the matter with a process.
@@ -54,31 +69,99 @@ pub enum Finding {
     Unreadable(Error),
 }
 
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Launching => f.write_str("being created"),
+            Finding::Created => f.write_str("created"),
+            Finding::Running => f.write_str("running"),
+            Finding::Exited(record) => match &record.status {
+                ExitStatus::Code(code) => write!(f, "exited with {code}"),
+                ExitStatus::Signal { signal, .. } => write!(f, "ended by signal {signal}"),
+                ExitStatus::Unknown { reason } => write!(f, "ended, status unknown: {reason}"),
+            },
+            Finding::Orphaned => f.write_str("running without a shim"),
+            Finding::Lost { reason } => write!(f, "lost: {reason}"),
+            Finding::Unreadable(error) => write!(f, "unreadable: {error}"),
+        }
+    }
+}
+
+/// One line: who, what, what was done, and what was lost.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, process, .. } = self;
+        match process.as_str() {
+            "" => write!(f, "{id}: {}", self.finding)?,
+            process => write!(f, "{id}/{process}: {}", self.finding)?,
+        }
+        match &self.recovery {
+            Ok(Recovery::Unneeded) => (),
+            Ok(Recovery::Adopted(_)) => f.write_str(", adopted")?,
+            Ok(Recovery::Finished) => f.write_str(", finished")?,
+            Ok(Recovery::Removed) => f.write_str(", removed")?,
+            Err(error) => write!(f, ", not adopted: {error}")?,
+        }
+        if self.terminal_lost {
+            f.write_str("; its terminal was lost with its shim")?;
+        }
+        Ok(())
+    }
+}
+
 /// The verdicts on everything in one directory of the root.
-pub(crate) fn of_entry(entry: Entry) -> Vec<Verdict> {
+pub(crate) fn of_entry(entry: Entry, care: Care) -> Vec<Verdict> {
     let id = entry.id;
-    let processes = match entry.container.and_then(|container| container.processes()) {
+    let nothing = |finding| Verdict {
+        id: id.clone(),
+        process: String::new(),
+        finding,
+        recovery: Ok(Recovery::Unneeded),
+        terminal_lost: false,
+    };
+    let container = match entry.container {
+        Ok(container) => container,
+        Err(error) => return vec![nothing(Finding::Unreadable(error))],
+    };
+    match container.processes() {
         Ok(processes) if processes.is_empty() => {
             let reason = "there is no process directory".to_owned();
-            vec![(String::new(), Finding::Lost { reason })]
+            vec![nothing(Finding::Lost { reason })]
         }
         Ok(processes) => processes
             .into_iter()
-            .map(|(name, process)| {
-                let finding = process.and_then(|process| find(&process));
-                (name, finding.unwrap_or_else(Finding::Unreadable))
+            .map(|(name, process)| Verdict {
+                process: name,
+                ..match process {
+                    Ok(process) => of_process(&container, &process, care),
+                    Err(error) => nothing(Finding::Unreadable(error)),
+                }
             })
             .collect(),
-        Err(error) => vec![(String::new(), Finding::Unreadable(error))],
+        Err(error) => vec![nothing(Finding::Unreadable(error))],
+    }
+}
+
+fn of_process(container: &Container, process: &Process, care: Care) -> Verdict {
+    let recovery = match care {
+        Care::Look => Ok(Recovery::Unneeded),
+        Care::Adopt => match container.recover(process.id()) {
+            // It was deleted meanwhile.
+            Err(Error::ProcessNotFound { .. }) => Ok(Recovery::Unneeded),
+            recovery => recovery,
+        },
     };
-    processes
-        .into_iter()
-        .map(|(process, finding)| Verdict {
-            id: id.clone(),
-            process,
-            finding,
-        })
-        .collect()
+    // The process was opened before: even if its directory is gone by now, this knows how it ended.
+    let finding = find(process).unwrap_or_else(Finding::Unreadable);
+    let without_shim =
+        matches!(finding, Finding::Orphaned) || matches!(recovery, Ok(Recovery::Adopted(_)));
+    Verdict {
+        id: container.id().to_string(),
+        process: process.id().to_string(),
+        terminal_lost: without_shim && process.terminal(),
+        finding,
+        recovery,
+    }
 }
 
 fn find(process: &Process) -> Result<Finding> {

@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::handover::{Direct, Holding, Stdio};
 use crate::launch;
 use crate::launcher::Launcher;
-use crate::{hold, record};
+use crate::{hold, isolation, record};
 
 /// Adopts, then holds; the exit code is the shim's, not the container's.
 pub fn run(wire: Wire, adoption: &Adopt) -> ExitCode {
@@ -38,7 +38,7 @@ pub fn run(wire: Wire, adoption: &Adopt) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match adopt(wire, &mut launcher) {
+    match adopt(wire, adoption, &mut launcher) {
         Ok(Some(holding)) => hold::begin(holding),
         Ok(None) => ExitCode::SUCCESS,
         Err(e) => {
@@ -49,8 +49,14 @@ pub fn run(wire: Wire, adoption: &Adopt) -> ExitCode {
 }
 
 /// Returns what there is to hold; nothing when there was only something to finish, which is done then.
-fn adopt(wire: Wire, launcher: &mut Launcher) -> Result<Option<Holding>, Error> {
+fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option<Holding>, Error> {
     launcher.leave(3..3)?;
+    if let Some(cgroup) = &adoption.isolation.cgroup {
+        isolation::enter_cgroup(cgroup)?;
+    }
+    if let Some(score) = adoption.isolation.oom_score_adj {
+        isolation::set_oom_score_adj(score);
+    }
     fd::null_stdio().map_err(Error::io("open", "/dev/null"))?;
     let here = Path::new(".");
     let state = ProcessState::read(here)?;
@@ -77,7 +83,7 @@ fn adopt(wire: Wire, launcher: &mut Launcher) -> Result<Option<Holding>, Error> 
         (None, Ok(Some(identity))) => identity.pid,
         // Cut off before the process was known.
         (None, Ok(None) | Err(_)) => {
-            launch::undo_cut_off(&wire, &state);
+            launch::undo_cut_off(&wire, &state, &claim);
             launcher.report(&Report::Ended {});
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! `holdfast-shim`: holds one container process. Contents:
 //!
 //! - [`launch`]: a request (our driver's, or containerd 0.2's) becomes a runtime that has created a process;
-//! - [`adopt`]: takes over from a shim that died; [`launcher`] and [`claim`]: what launch and adopt begin with;
+//! - [`adopt`]: takes over from a shim that died; [`launcher`], [`isolation`] and [`claim`]: what launch and adopt begin with;
 //! - [`handover`]: what launch learned, as a few words of argv and open descriptors, through `execve`;
 //! - [`hold`]: waits with the process until it ends, then leaves in order;
 //! - [`runtime`]: the OCI runtime's command lines; [`log`]: shim-log.json; [`record`]: shim.json; [`error`]: what can go wrong.
@@ -15,6 +15,7 @@ mod claim;
 mod error;
 mod handover;
 mod hold;
+mod isolation;
 mod launch;
 mod launcher;
 mod log;

@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus as ProcessExit, Stdio};
 use std::time::{Duration, Instant};
 
 use holdfast_common::layout;
+use holdfast_common::request::LAUNCHERS_VARIABLES;
 use holdfast_common::sys::errno_text;
 use holdfast_common::sys::exec::unblock_signals;
 use nix::errno::Errno;
@@ -32,12 +33,7 @@ pub fn command(
         .args(["--log-format", "json"]);
     command.args(runtime_args).arg(verb);
     // Meant for the launcher: a runtime would pass them on into the container.
-    for variable in [
-        "NOTIFY_SOCKET",
-        "LISTEN_FDS",
-        "LISTEN_FDNAMES",
-        "LISTEN_PID",
-    ] {
+    for variable in LAUNCHERS_VARIABLES {
         command.env_remove(variable);
     }
     unblock_signals(&mut command);

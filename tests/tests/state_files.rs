@@ -126,12 +126,12 @@ enum Question {
     Wait,
     Kill,
     Attach,
-    Restore,
+    Survey,
 }
 
 use Question::*;
 
-const QUESTIONS: [Question; 6] = [List, State, Wait, Kill, Attach, Restore];
+const QUESTIONS: [Question; 6] = [List, State, Wait, Kill, Attach, Survey];
 
 /// What somebody who asks is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl Pair<'_> {
                 ))
             }),
             Attach => answer(&self.sandbox.output(["attach", id])),
-            Restore => self.restore(),
+            Survey => self.survey(),
         }
     }
 
@@ -207,10 +207,10 @@ impl Pair<'_> {
         }
     }
 
-    fn restore(&self) -> Answer {
+    fn survey(&self) -> Answer {
         let driver = self.driver.clone();
-        let verdicts = wait::within(DEADLINE, move || driver.restore())
-            .expect("restore hangs")
+        let verdicts = wait::within(DEADLINE, move || driver.survey())
+            .expect("survey hangs")
             .unwrap();
         let neighbour = verdicts
             .iter()
@@ -349,11 +349,11 @@ fn a_running_container_is_understood_or_the_file_is_named() {
         // The runtime has not written it yet, or its shim has not: a moment that is seen now and then.
         ("init/pid" | "init/starttime", Absent, List | State) => Expected::Says("creating"),
         ("init/pid" | "init/starttime", Absent, Kill) => Expected::Says("is not started"),
-        ("init/pid" | "init/starttime", Absent, Restore) => Expected::Says("Launching"),
-        ("init/pid" | "init/starttime", _, List | State | Kill | Restore) => Expected::Names,
+        ("init/pid" | "init/starttime", Absent, Survey) => Expected::Says("Launching"),
+        ("init/pid" | "init/starttime", _, List | State | Kill | Survey) => Expected::Names,
         // As for containerd 0.2, a number that is still to be written.
         ("init/exitStatus", Empty | Blank, _) => Expected::Same,
-        ("init/exit.json" | "init/exitStatus", _, List | State | Wait | Restore) => Expected::Names,
+        ("init/exit.json" | "init/exitStatus", _, List | State | Wait | Survey) => Expected::Names,
         _ => Expected::Same,
     });
     sandbox.run_ok(["kill", &pair.id, "KILL"]);
@@ -370,7 +370,7 @@ fn a_stopped_container_is_understood_or_the_file_is_named() {
         ("init/pid" | "init/starttime", _, Kill) => Expected::Names,
         // exitStatus says the same.
         ("init/exit.json", Absent, _) => Expected::Same,
-        ("init/exit.json", _, List | State | Wait | Attach | Restore) => Expected::Names,
+        ("init/exit.json", _, List | State | Wait | Attach | Survey) => Expected::Names,
         _ => Expected::Same,
     });
     sandbox.run_ok(["delete", &pair.id]);
@@ -401,7 +401,7 @@ fn a_stopped_container_without_a_record_is_lost_and_says_so() {
     };
     told(State, "stopped");
     told(List, "stopped");
-    told(Restore, "Lost");
+    told(Survey, "Lost");
     before.assert_unchanged("asking");
     sandbox.run_ok(["delete", &pair.id]);
 }
@@ -414,7 +414,7 @@ fn what_containerd_0_2_records_is_enough() {
     fs::remove_file(dir.join("exit.json")).unwrap();
     let status = |text: &str| fs::write(dir.join("exitStatus"), text).unwrap();
     status("9");
-    assert_eq!(pair.ask(Restore), Answer::Told("exited 9".to_owned()));
+    assert_eq!(pair.ask(Survey), Answer::Told("exited 9".to_owned()));
     status("137\n");
     assert_eq!(sandbox.run_ok(["wait", &pair.id]), "137\n");
     for bad in ["256", "-1", "x", "1 2", "99999999999999999999999"] {

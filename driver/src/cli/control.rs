@@ -1,13 +1,17 @@
 //! Verbs that act on what is there: `kill`, `delete`, `wait`, `resize`, `close-stdin`.
 
 use clap::Args;
-use holdfast::{Container, ContainerId, Driver, ExitRecord, ProcessId};
+use holdfast::{Container, ContainerId, Driver, ExitRecord, ProcessId, RestartPolicy};
+use nix::libc;
 
 use super::error::{Error, Result};
 use super::globals::Globals;
 use super::logging::Reporter;
 use super::output::{Format, print, print_json};
 use super::signal_name::SignalNumber;
+
+/// Signals that stop a container on purpose, as far as a supervisor is concerned.
+const STOPPING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGKILL];
 
 /// Flags of `kill`.
 #[derive(Debug, Args)]
@@ -96,6 +100,10 @@ pub struct CloseStdinArgs {
 pub fn kill(args: &KillArgs, globals: &Globals) -> Result<u8> {
     let container = globals.driver()?.load(&args.id)?;
     let SignalNumber(signal) = args.signal;
+    if args.process.is_none() && STOPPING.contains(&signal) {
+        // First: whoever sees its end must know that it was meant.
+        stopped_on_purpose(&container)?;
+    }
     match &args.process {
         Some(process) => container.process(process)?.signal(signal)?,
         None if args.all => container.signal_all(signal)?,
@@ -117,11 +125,21 @@ pub fn delete(args: &DeleteArgs, globals: &Globals, reporter: Reporter) -> Resul
     each_reported(results, reporter)
 }
 
+/// Notes that a container is stopped by somebody, where that matters: no supervisor is to restart it.
+fn stopped_on_purpose(container: &Container) -> holdfast::Result<()> {
+    match container.restart_policy() {
+        RestartPolicy::UnlessStopped => container.mark_stopped(),
+        RestartPolicy::No | RestartPolicy::OnFailure { .. } | RestartPolicy::Always => Ok(()),
+    }
+}
+
 fn delete_one(driver: &Driver, id: &ContainerId, force: bool) -> Result<()> {
-    match driver
-        .load(id)
-        .and_then(|container| container.delete(force))
-    {
+    match driver.load(id).and_then(|container| {
+        if force {
+            stopped_on_purpose(&container)?;
+        }
+        container.delete(force)
+    }) {
         // As runc and rm(1): forced, it is enough that it is not there.
         Err(holdfast::Error::NotFound { .. }) if force => Ok(()),
         other => Ok(other?),

@@ -1,7 +1,7 @@
 //! `create` and `start`: a launch in two steps.
 
 use clap::Args;
-use holdfast::ContainerId;
+use holdfast::{ContainerId, CreateOptions};
 
 use super::error::Result;
 use super::globals::Globals;
@@ -27,7 +27,8 @@ pub struct StartArgs {
 /// # Errors
 /// The library's.
 pub fn create(args: &CreateArgs, globals: &Globals) -> Result<u8> {
-    args.launch.create(&globals.driver()?, false)?;
+    args.launch
+        .create(&globals.driver()?, CreateOptions::default())?;
     Ok(0)
 }
 

@@ -50,6 +50,9 @@ pub enum Error {
         /// The bundle.
         bundle: PathBuf,
     },
+    /// `run --restart` without `-d`.
+    #[error("run: a restart policy needs --detach; attach to it with `holdfast attach`")]
+    RestartInForeground,
     /// A console socket for a process without a terminal.
     #[error("console socket {}: the process has no terminal to send", socket.display())]
     NothingForSocket {

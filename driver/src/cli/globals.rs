@@ -27,6 +27,13 @@ pub struct Globals {
     /// Shim executable [env: HOLDFAST_SHIM] [default: holdfast-shim beside this program, or in $PATH]
     #[arg(long, global = true, value_name = "PATH")]
     shim: Option<PathBuf>,
+    /// Move shims to this cgroup, below the top of each hierarchy, so that stopping ours leaves them alone
+    /// [env: HOLDFAST_SHIM_CGROUP]
+    #[arg(long, global = true, value_name = "PATH")]
+    shim_cgroup: Option<PathBuf>,
+    /// Give shims, and not their containers, this score for the out-of-memory killer (-1000 to 1000)
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true)]
+    shim_oom_score_adj: Option<i16>,
     /// How long the runtime may take to create or start a process, such as 30s
     #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
     start_timeout: Option<Duration>,
@@ -71,6 +78,12 @@ impl Globals {
         }
         if let Some(shim) = self.shim()? {
             builder = builder.shim(shim);
+        }
+        if let Some(cgroup) = or_preset(&self.shim_cgroup, "HOLDFAST_SHIM_CGROUP") {
+            builder = builder.shim_cgroup(cgroup);
+        }
+        if let Some(score) = self.shim_oom_score_adj {
+            builder = builder.shim_oom_score_adj(score);
         }
         if let Some(timeout) = self.start_timeout {
             builder = builder.start_timeout(timeout);

@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use holdfast::{Container, ContainerId, CreateOptions, Driver, Process, ProcessSpec};
+use holdfast::{
+    Container, ContainerId, CreateOptions, Driver, Process, ProcessSpec, RestartPolicy,
+};
 
 use super::error::{Error, Result};
 use super::globals::absolute;
@@ -34,6 +36,9 @@ pub struct LaunchArgs {
     /// Do not make a session keyring
     #[arg(long)]
     no_new_keyring: bool,
+    /// When `holdfast supervise` restarts it: no, on-failure[:N], always or unless-stopped
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    restart: RestartPolicy,
     #[command(flatten)]
     stdio: StdioArgs,
     /// Words of your own to keep with the container; may be repeated
@@ -55,11 +60,16 @@ impl LaunchArgs {
         }
     }
 
-    /// Creates the container and writes its pid file.
+    /// Whether a supervisor would restart it.
+    pub fn has_restart_policy(&self) -> bool {
+        self.restart != RestartPolicy::No
+    }
+
+    /// Creates the container and writes its pid file; `base` is what no flag of `create` says.
     ///
     /// # Errors
     /// The library's; the pid file cannot be written. Nothing is left behind then.
-    pub fn create(&self, driver: &Driver, auto_remove: bool) -> Result<Container> {
+    pub fn create(&self, driver: &Driver, base: CreateOptions) -> Result<Container> {
         let bundle = absolute(&self.bundle)?;
         let console_socket = self.console_socket.as_deref().map(|socket| {
             let terminal = ProcessSpec::of_bundle(&bundle)?.has_terminal();
@@ -72,8 +82,8 @@ impl LaunchArgs {
             no_new_keyring: self.no_new_keyring,
             preserve_fds: self.preserve_fds,
             console_socket: console_socket.transpose()?,
-            auto_remove,
-            checkpoint: None,
+            restart: self.restart,
+            ..base
         };
         let container = driver.create(&self.id, &bundle, &options)?;
         undo_unless(&container, || {

@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::Args;
-use holdfast::{Container, ExitStatus, Process};
+use holdfast::{Container, CreateOptions, ExitStatus, Process};
 
 use super::error::{Error, Result};
 use super::globals::Globals;
@@ -48,15 +48,24 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
     if args.tty {
         args.launch.require_terminal()?;
     }
+    let options = CreateOptions {
+        auto_remove: args.rm,
+        starts: true,
+        ..CreateOptions::default()
+    };
     if args.detach {
-        let container = args.launch.create(&driver, args.rm)?;
+        let container = args.launch.create(&driver, options)?;
         undo_unless(&container, || Ok(container.start()?))?;
         return Ok(0);
+    }
+    if args.launch.has_restart_policy() {
+        // Its end would be ours, and our output nobody's after the first.
+        return Err(Error::RestartInForeground);
     }
     // From here on a signal does not end us between the steps; it is acted on before the start, or passed on.
     let signals = Signals::catch_all().map_err(signals_failed)?;
     let impatience = Impatience::begin().map_err(signals_failed)?;
-    let container = args.launch.create(&driver, args.rm)?;
+    let container = args.launch.create(&driver, options)?;
     // A terminal that is about to be raw would stay so.
     drop(impatience);
     let process = undo_unless(&container, || Ok(container.init()?))?;

@@ -17,9 +17,10 @@ use holdfast_common::identity::Identity;
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::ready::{Cause, Report};
-use holdfast_common::request::{LAUNCH, Launch as Words, Wire};
+use holdfast_common::request::{Isolation, LAUNCH, Launch as Words, Wire};
 use holdfast_common::sys::{fd, fifo};
 
+use crate::directory;
 use crate::end::End;
 use crate::error::{Error, Result};
 use crate::process::Process;
@@ -43,6 +44,9 @@ pub(crate) struct Launch {
     pub process_state: ProcessState,
     pub plan: Plan,
     pub preserve_fds: i32,
+    /// Whether the new directory takes the place of one that is there.
+    pub replace: bool,
+    pub isolation: Isolation,
 }
 
 /// The directory that a launch makes, staged or final, has the process directory in it, or is it.
@@ -90,6 +94,8 @@ impl Launch {
                 from: from.to_owned(),
                 to: to.clone(),
                 timeout: whole_seconds(self.timeout),
+                replace: self.replace,
+                isolation: self.isolation.clone(),
             };
             [LAUNCH.into()].into_iter().chain(words.encode()).collect()
         };
@@ -103,6 +109,12 @@ impl Launch {
             preserve_fds: self.preserve_fds,
         };
         let identity = self.identity(order.carry_out()?)?;
+        if self.replace {
+            // It bears the staging directory's name now; should that fail, it is swept.
+            if let Err(e) = directory::remove(from) {
+                log::warn!("{e}");
+            }
+        }
         if self.container_state.is_none() {
             // It has served; a container's goes on to be the container's.
             let _ = std::fs::remove_file(to.join(layout::LOCK_FILE));

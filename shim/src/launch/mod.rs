@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::ready::Report;
-use holdfast_common::request::{Launch, Wire};
+use holdfast_common::request::{Isolation, Launch, Wire};
 use holdfast_common::sys::{fd, signal};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
@@ -31,7 +31,7 @@ use crate::claim::Claim;
 use crate::error::Error;
 use crate::handover::Holding;
 use crate::launcher::Launcher;
-use crate::{hold, log as shim_log, record};
+use crate::{hold, isolation, log as shim_log, record};
 
 pub use process::kind;
 pub use undo::undo_cut_off;
@@ -77,10 +77,17 @@ impl Launching {
         Ok((state, self.launcher.leave(preserve)?))
     }
 
+    fn isolation(&self) -> Option<&Isolation> {
+        self.ours.as_ref().map(|ours| &ours.isolation)
+    }
+
     /// Steps 2 to 5.
     fn launch(&mut self) -> Result<Holding, Error> {
         let (state, preserved) = self.leave_launcher()?;
         let signals = signal::open_signalfd().map_err(Error::io("open signalfd in", "."))?;
+        if let Some(cgroup) = self.isolation().and_then(|ours| ours.cgroup.as_ref()) {
+            isolation::enter_cgroup(cgroup)?;
+        }
         let claim = Claim::take()?;
         self.commit()?;
         let dir = std::env::current_dir().map_err(Error::io("find the path of", "."))?;
@@ -95,6 +102,9 @@ impl Launching {
             timeout: self.ours.as_ref().map(|ours| ours.timeout),
         };
         let stdio = create.run(stdio, preserved, &mut self.done)?;
+        if let Some(score) = self.isolation().and_then(|ours| ours.oom_score_adj) {
+            isolation::set_oom_score_adj(score);
+        }
 
         let identity = process::record(&dir, &state)?;
         // The launcher's stdio is the launcher's.
@@ -117,13 +127,22 @@ impl Launching {
 
     /// The commit point: from here on the directory has its final name, and a shim that is responsible for it.
     fn commit(&mut self) -> Result<(), Error> {
-        let Some(Launch { from, to, .. }) = &self.ours else {
+        let Some(Launch {
+            from, to, replace, ..
+        }) = &self.ours
+        else {
             return Ok(());
         };
         if self.launcher.is_gone() {
             return Err(Error::LauncherGone);
         }
-        match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        let how = if *replace {
+            // What is replaced takes the staging directory's name; whoever asked removes it.
+            RenameFlags::RENAME_EXCHANGE
+        } else {
+            RenameFlags::RENAME_NOREPLACE
+        };
+        match renameat2(AT_FDCWD, from, AT_FDCWD, to, how) {
             Ok(()) => {
                 self.done.committed = true;
                 Ok(())
@@ -149,7 +168,7 @@ impl Launching {
                 ExitCode::FAILURE
             }
             Some(launch) => {
-                self.done.undo(&self.wire, launch);
+                self.done.undo(&self.wire, launch, error);
                 self.launcher
                     .report(&Report::failed(error.cause(), error.to_string()));
                 ExitCode::FAILURE

@@ -1,9 +1,13 @@
 //! Undoing a launch of our driver's that failed, in the reverse order of its steps. Nothing that another made is touched:
 //! a container that the runtime knew under this id before we came stays.
 
+use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
+use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::{Launch, Wire};
 use holdfast_common::sys::process::{self, Children};
@@ -11,10 +15,10 @@ use holdfast_common::sys::{pidfd, signal};
 use nix::sys::signalfd::SignalFd;
 
 use super::strays;
+use crate::claim::Claim;
+use crate::error::Error;
 use crate::hold::leave;
 use crate::runtime::{self, Failure};
-use std::ffi::OsString;
-use std::os::fd::AsFd;
 
 /// How long the runtime may take to clean up. All in all less than a launcher waits beyond its own time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,7 +40,7 @@ pub struct Done {
 
 /// Undoes a launch whose shim was killed in the middle of it. The runtime was killed with it; what it had created never ran,
 /// what it executed in a container may have. The working directory is the process directory.
-pub fn undo_cut_off(wire: &Wire, state: &ProcessState) {
+pub fn undo_cut_off(wire: &Wire, state: &ProcessState, claim: &Claim) {
     let cut_off = Done {
         committed: true,
         created: false,
@@ -47,6 +51,11 @@ pub fn undo_cut_off(wire: &Wire, state: &ProcessState) {
     }
     if state.exec {
         strays::kill(state);
+    }
+    if state.is_restart() {
+        record_failure("its restart was cut off");
+        let _ = nix::unistd::write(&claim.lock, layout::DONE);
+        return;
     }
     if let Ok(dir) = std::env::current_dir() {
         leave::remove_dir(if state.exec {
@@ -59,12 +68,17 @@ pub fn undo_cut_off(wire: &Wire, state: &ProcessState) {
 
 impl Done {
     /// Undoes it. What cannot be undone is nobody's to hear: the launch's own failure is the one to report.
-    pub fn undo(&self, wire: &Wire, launch: &Launch) {
+    pub fn undo(&self, wire: &Wire, launch: &Launch, error: &Error) {
         if (self.created || self.cut_off)
             && let Ok(signals) = signal::open_signalfd()
         {
             self.delete_container(wire, &signals);
             kill_children(&signals);
+        }
+        if self.committed && launch.replace {
+            record_failure(&format!("it could not be restarted: {error}"));
+            let _ = std::fs::write(layout::SHIM_LOCK_FILE, layout::DONE);
+            return;
         }
         leave::remove_dir(if self.committed {
             &launch.to
@@ -93,6 +107,22 @@ impl Done {
             signals,
             PATIENCE,
         );
+    }
+}
+
+/// A restart that failed leaves its directory, as the end of a process that never was: the container stays.
+fn record_failure(reason: &str) {
+    let record = ExitRecord {
+        pid: 0,
+        exited_at: SystemTime::now(),
+        status: ExitStatus::Unknown {
+            reason: reason.to_owned(),
+        },
+        oom_killed: None,
+        source: Source::Unknown,
+    };
+    if let Err(e) = record.write(Path::new(".")) {
+        log::error!("{e}");
     }
 }
 
