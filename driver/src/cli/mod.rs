@@ -17,6 +17,7 @@ mod run;
 mod session;
 mod signal_name;
 mod stdio;
+mod supervise;
 
 use std::process::ExitCode;
 
@@ -115,6 +116,15 @@ Examples:
     CloseStdin(control::CloseStdinArgs),
     /// Let new shims adopt what killed ones left
     Recover(recover::RecoverArgs),
+    /// Watch all containers: restore, adopt, restart; events as JSON lines
+    #[command(after_help = "\
+Examples:
+  holdfast supervise                           until SIGTERM; containers run on
+  holdfast run -d --restart always web         restarted by it, with a growing delay
+  holdfast kill web                            with --restart unless-stopped: for good
+
+It may be killed and started again at any moment. A unit file is in scripts/systemd/.")]
+    Supervise(supervise::SuperviseArgs),
     /// Replace shims by a new executable, in place
     #[command(after_help = "\
 Examples:
@@ -167,6 +177,7 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Resize(args) => control::resize(args, globals),
         Verb::CloseStdin(args) => control::close_stdin(args, globals),
         Verb::Recover(args) => recover::recover(args, globals, reporter),
+        Verb::Supervise(args) => supervise::supervise(args, globals),
         Verb::Upgrade(args) => recover::upgrade(args, globals, reporter),
     }
 }
