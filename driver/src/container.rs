@@ -1,7 +1,7 @@
 //! One container: its directory, and what can be done with it.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -121,6 +121,7 @@ impl Container {
             args: &self.state.runtime_args,
             log_dir,
             timeout: self.driver.start_timeout(),
+            pass_on: None,
         }
     }
 
@@ -182,7 +183,18 @@ impl Container {
     /// [`Error::NotCreated`]; the runtime's own message.
     pub fn start(&self) -> Result<()> {
         // One at a time: two runs of a runtime may meet at its own FIFO, and one of them then waits there for ever.
-        let _lock = self.lock(Lock::take)?;
+        self.start_locked(&self.lock(Lock::take)?)
+    }
+
+    /// As [`Container::start`], without waiting for somebody else who changes it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], and those of [`Container::start`].
+    pub fn try_start(&self) -> Result<()> {
+        self.start_locked(&self.try_lock()?)
+    }
+
+    fn start_locked(&self, lock: &Lock) -> Result<()> {
         let init = self.init()?;
         let (status, identity) = state::of_init(&init, || self.runtime_state())?;
         if status != Status::Created {
@@ -191,7 +203,11 @@ impl Container {
                 status,
             });
         }
-        if let Err(e) = self.run_runtime("start", &["--", self.id.as_str()]) {
+        let log_dir = self.dir.join(layout::INIT);
+        let mut runtime = self.runtime(&log_dir);
+        // If we are killed, it goes on, and so does the lock, until it is through.
+        runtime.pass_on = Some(lock.file().as_raw_fd());
+        if let Err(e) = runtime.run("start", ["--", self.id.as_str()]) {
             return if has_run(&init, identity) {
                 Ok(())
             } else {

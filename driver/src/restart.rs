@@ -75,7 +75,7 @@ impl Container {
     }
 
     /// Takes the lock of whoever changes this container, without waiting for it.
-    fn try_lock(&self) -> Result<Lock> {
+    pub(crate) fn try_lock(&self) -> Result<Lock> {
         let taken = self.lock(|path| {
             let lock = Lock::try_take(path)?;
             lock.ok_or_else(|| io::ErrorKind::WouldBlock.into())

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::RawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use holdfast_common::layout;
 use holdfast_common::log_line::LogLine;
 use holdfast_common::request::LAUNCHERS_VARIABLES;
+use holdfast_common::sys::exec::pass_on;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::child;
@@ -32,6 +34,8 @@ pub(crate) struct Runtime<'a> {
     pub log_dir: &'a Path,
     /// How long an errand may take.
     pub timeout: Duration,
+    /// A descriptor that it gets, and knows nothing of.
+    pub pass_on: Option<RawFd>,
 }
 
 impl Runtime<'_> {
@@ -64,6 +68,9 @@ impl Runtime<'_> {
                 .args(["--log-format", "json"]);
         }
         command.args(self.args).arg(verb).args(words);
+        if let Some(fd) = self.pass_on {
+            pass_on(&mut command, vec![fd]);
+        }
         command.stdin(Stdio::null());
         command.stdout(output.try_clone().map_err(failed)?);
         command.stderr(complaint.try_clone().map_err(failed)?);
@@ -150,6 +157,7 @@ mod tests {
             args: &[],
             log_dir: &dir,
             timeout,
+            pass_on: None,
         };
         runtime.run("verb", ["word"])
     }

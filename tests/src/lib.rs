@@ -25,6 +25,7 @@
 //! | [`fake_runtime`] | a runtime that misbehaves on purpose |
 //! | [`daemon02`] | plays a containerd 0.2 daemon |
 //! | [`beside_runc`] | the same script with runc and with us |
+//! | [`supervisor`] | `holdfast supervise`, and its events |
 //! | [`conmon`] | a container under conmon, for figures beside ours |
 
 #![forbid(unsafe_code)]
@@ -50,6 +51,7 @@ pub mod sandbox;
 pub mod snapshot;
 pub mod spec;
 pub mod strace;
+pub mod supervisor;
 pub mod terminal;
 pub mod wait;
 
@@ -61,5 +63,6 @@ pub use gate::Gate;
 pub use process::Proc;
 pub use sandbox::Sandbox;
 pub use snapshot::Snapshot;
+pub use supervisor::Supervisor;
 pub use terminal::Terminal;
 pub use wait::DEADLINE;

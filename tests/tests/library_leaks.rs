@@ -72,7 +72,7 @@ fn round(sandbox: &Sandbox, driver: &Driver, bundle: &Bundle, broken: &Bundle) {
         ExitStatus::Code(0)
     );
     container.pids().unwrap();
-    driver.restore().unwrap();
+    driver.survey().unwrap();
     driver.list().unwrap();
     container.kill(9).unwrap();
     let event = monitor.next(Some(DEADLINE)).unwrap().unwrap();

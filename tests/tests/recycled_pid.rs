@@ -78,7 +78,7 @@ fn a_stranger_with_the_pid_of_a_dead_container_is_left_alone() {
     let _ = container.signal_all(9);
     sandbox.output(["kill", "-a", id, "KILL"]);
     assert_eq!(container.status().unwrap(), Status::Stopped);
-    let verdicts = driver.restore().unwrap();
+    let verdicts = driver.survey().unwrap();
     assert!(
         matches!(verdicts[0].finding, Finding::Lost { .. }),
         "{verdicts:?}"

@@ -17,7 +17,7 @@ use serde_json::json;
 
 /// The verdicts in short, by container and process.
 fn verdicts(driver: &Driver) -> BTreeMap<(String, String), String> {
-    let found = driver.restore().unwrap().into_iter().map(|verdict| {
+    let found = driver.survey().unwrap().into_iter().map(|verdict| {
         let finding = match verdict.finding {
             Finding::Exited(record) => format!("exited {}", record.status.number()),
             Finding::Lost { .. } => "lost".to_owned(),
@@ -101,12 +101,68 @@ fn every_process_has_a_verdict() {
     for driver in [&driver, &sandbox.driver(), &driver] {
         assert_eq!(verdicts(driver), expected);
     }
-    before.assert_unchanged("restore");
+    before.assert_unchanged("survey");
 
     for entry in driver.list().unwrap() {
         entry.container.unwrap().delete(true).unwrap();
     }
     assert_eq!(verdicts(&driver), BTreeMap::new());
+    sandbox.assert_clean();
+}
+
+#[test]
+fn what_can_be_adopted_is_whatever_stands_beside_it() {
+    let sandbox = Sandbox::new("adopt-all");
+    let driver = sandbox.driver();
+    let sleep = sandbox.bundle(["sleep", "1000"]);
+    let orphan = sandbox.started(&driver, &sleep, "orphan");
+    let terminal = sandbox.started(&driver, &sleep.terminal(), "terminal");
+    let running = sandbox.started(&driver, &sandbox.bundle(["sleep", "1000"]), "running");
+    for container in [&orphan, &terminal] {
+        kill_shim(container);
+    }
+    fs::create_dir(sandbox.root().join("alien")).unwrap();
+
+    // With a shim that is not there, nothing can be adopted, and everything is told.
+    let broken = sandbox.driver_builder().shim("/no/such/shim");
+    let said = |driver: &Driver| -> Vec<String> {
+        let verdicts = driver.restore().unwrap().into_iter();
+        verdicts.map(|verdict| verdict.to_string()).collect()
+    };
+    let at = |container: &Container| format!("{}/init: ", container.id());
+    let told = said(&broken.build().unwrap());
+    let find = |told: &[String], start: &str| {
+        let found = told.iter().find(|line| line.starts_with(start));
+        found
+            .unwrap_or_else(|| panic!("{start} in {told:#?}"))
+            .clone()
+    };
+    assert_eq!(told.len(), 4, "{told:#?}");
+    assert!(find(&told, "alien: unreadable: ").contains("state.json"));
+    assert_eq!(find(&told, &at(&running)), at(&running) + "running");
+    for container in [&orphan, &terminal] {
+        let line = find(&told, &at(container));
+        assert!(
+            line.contains("running without a shim, not adopted: "),
+            "{line}"
+        );
+        assert!(line.contains("/no/such/shim"), "{line}");
+    }
+
+    let told = said(&driver);
+    assert_eq!(find(&told, &at(&orphan)), at(&orphan) + "running, adopted");
+    let lost = "running, adopted; its terminal was lost with its shim";
+    let _ = find(&told, &(at(&terminal) + "running"));
+    let line = find(&told, &at(&terminal));
+    // The kernel hangs a terminal up: who does not mind runs on.
+    assert!(
+        line.contains("its terminal was lost"),
+        "{line} is not {lost}"
+    );
+    fs::remove_dir(sandbox.root().join("alien")).unwrap();
+    for entry in driver.list().unwrap() {
+        entry.container.unwrap().delete(true).unwrap();
+    }
     sandbox.assert_clean();
 }
 
@@ -140,7 +196,7 @@ fn a_root_that_is_not_there_has_nothing_in_it() {
     let sandbox = Sandbox::new("restore-none");
     let root = sandbox.path().join("absent");
     let driver = sandbox.driver_builder().root(&root).build().unwrap();
-    assert!(driver.restore().unwrap().is_empty() && driver.list().unwrap().is_empty());
+    assert!(driver.survey().unwrap().is_empty() && driver.list().unwrap().is_empty());
     assert!(!root.exists());
 }
 

@@ -184,7 +184,7 @@ impl Supervisor {
         more: Value,
     ) -> Result<()> {
         let id = container.id();
-        match container.start() {
+        match container.try_start() {
             Ok(()) => {
                 *self.retry(id) = Retry::default();
                 let mut more = more;
@@ -195,6 +195,10 @@ impl Supervisor {
             }
             // Somebody else has, or it is over.
             Err(holdfast::Error::NotCreated { .. } | holdfast::Error::NotFound { .. }) => Ok(()),
+            Err(holdfast::Error::Busy { .. }) => {
+                self.retry(id).due = Some(Instant::now() + policy::delay(0));
+                Ok(())
+            }
             Err(e) => {
                 let retry = self.retry(id);
                 retry.due = Some(Instant::now() + policy::delay(retry.failures));
