@@ -1,5 +1,6 @@
-//! Who a process is: its pid *and* its start time. A pid alone is recycled; the pair is not, until the next boot.
-//! Everything that acts on a process goes through [`Identity::open`].
+//! Who a process is: its pid *and* its start time. A pid alone is recycled; the pair is not, until the next boot, and the
+//! records of another boot name nobody ([`Identity::of_another_boot`]). Everything that acts on a process goes through
+//! [`Identity::open`].
 
 use std::fmt;
 use std::io;
@@ -9,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::layout;
+use crate::shim_record::ShimRecord;
 use crate::state_file::{self, StateFileError};
 use crate::sys::pidfd;
 
@@ -81,7 +83,24 @@ impl fmt::Display for Identity {
     }
 }
 
+/// A start time that no process has: ticks since boot would take five billion years to get there.
+const NEVER: u64 = u64::MAX;
+
 impl Identity {
+    /// A process of a boot before this one: its pid says who it was. It is not alive, and whoever has its pid now, even
+    /// with the same start time (boots resemble each other), is somebody else.
+    pub fn of_another_boot(pid: i32) -> Self {
+        Self {
+            pid,
+            start_time: NEVER,
+        }
+    }
+
+    /// Whether it was made by [`Identity::of_another_boot`].
+    pub fn is_of_another_boot(&self) -> bool {
+        self.start_time == NEVER
+    }
+
     /// The process that has this pid now.
     ///
     /// # Errors
@@ -93,7 +112,8 @@ impl Identity {
         })
     }
 
-    /// The process that a process directory records in `pid` and `starttime`; `None` when no pid was recorded yet.
+    /// The process that a process directory records in `pid` and `starttime`; `None` when no pid was recorded yet. Where
+    /// `shim.json` bears another boot's id, so does the process.
     ///
     /// # Errors
     /// One of the two files cannot be understood, or `starttime` is missing beside a `pid`.
@@ -111,6 +131,10 @@ impl Identity {
                 path,
                 cause,
             });
+        }
+        // Information only: one that cannot be read says nothing.
+        if ShimRecord::read(process_dir).is_ok_and(|shim| shim.is_of_another_boot()) {
+            return Ok(Some(Self::of_another_boot(pid)));
         }
         let start_time = state_file::read_value(&process_dir.join(layout::START_TIME_FILE))?;
         Ok(Some(Self { pid, start_time }))
@@ -177,5 +201,9 @@ mod tests {
         };
         assert!(!stranger.is_alive());
         assert!(stranger.open().unwrap().is_none());
+        let earlier = Identity::of_another_boot(me);
+        assert!(earlier.is_of_another_boot() && !identity.is_of_another_boot());
+        assert!(!earlier.is_alive());
+        assert!(earlier.open().unwrap().is_none());
     }
 }

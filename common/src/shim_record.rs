@@ -54,8 +54,17 @@ impl ShimRecord {
         state_file::write_json(&process_dir.join(layout::SHIM_FILE), self)
     }
 
+    /// Whether it is of a boot before this one, and everything in its directory with it. One that names no boot, as none
+    /// of ours, is of this.
+    pub fn is_of_another_boot(&self) -> bool {
+        !self.boot_id.is_empty() && self.boot_id != boot_id()
+    }
+
     /// The shim's identity.
     pub fn identity(&self) -> Identity {
+        if self.is_of_another_boot() {
+            return Identity::of_another_boot(self.pid);
+        }
         Identity {
             pid: self.pid,
             start_time: self.start_time,

@@ -12,13 +12,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
+use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source, read_status_number};
 use holdfast_common::identity::Identity;
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::ready::Report;
 use holdfast_common::request::{Adopt, Wire};
-use holdfast_common::shim_record::{ShimRecord, boot_id};
 use holdfast_common::state_file;
 use holdfast_common::sys::{fd, fifo, signal};
 
@@ -66,23 +65,34 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         launcher.report(&Report::Ended {});
         return Ok(None);
     }
-    // Read before our own takes its place.
-    let rebooted = ShimRecord::read(here)
-        .is_ok_and(|shim| !shim.boot_id.is_empty() && shim.boot_id != boot_id());
-    let executable = record::write_for_this_executable()?;
     let recorded = ExitRecord::read(here)?;
-    let identity = Identity::recorded(here);
-    let pidfd = match &identity {
-        Ok(Some(identity)) if recorded.is_none() && !rebooted => identity
+    let identity = match Identity::recorded(here) {
+        // The runtime had written `pid`, the shim not yet `starttime`.
+        Err(e) if e.is_absent() => None,
+        // What cannot be read or understood is no reason to take the process for one that never was.
+        Err(e) if recorded.is_none() => return Err(e.into()),
+        Err(_) => None,
+        Ok(identity) => identity,
+    };
+    let pidfd = match identity {
+        Some(identity) if recorded.is_none() => identity
             .open()
             .map_err(Error::io("open a pidfd in", here))?,
         _ => None,
     };
+    match (&recorded, &pidfd, &identity) {
+        // The disk may have been full after the first of the two files.
+        (Some(record), _, _) if read_status_number(here)?.is_none() => record.write(here)?,
+        // Before shim.json: its boot id is what says that this pid, should somebody have it now, is a stranger's.
+        (None, None, Some(identity)) => unknown(identity).write(here)?,
+        _ => (),
+    }
+    let executable = record::write_for_this_executable()?;
     let pid = match (&recorded, &identity) {
         (Some(record), _) => record.pid,
-        (None, Ok(Some(identity))) => identity.pid,
+        (None, Some(identity)) => identity.pid,
         // Cut off before the process was known.
-        (None, Ok(None) | Err(_)) => {
+        (None, None) => {
             launch::undo_cut_off(&wire, &state, &claim);
             launcher.report(&Report::Ended {});
             return Ok(None);
@@ -107,13 +117,10 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
             log::warn!("the terminal was lost with the shim that held it");
             state_file::write_bytes(Path::new(layout::TERMINAL_LOST_FILE), b"lost\n")?;
         }
-        if let Ok(Some(identity)) = identity {
+        if let Some(identity) = identity {
             launcher.report(&Report::ready(identity));
         }
         return Ok(Some(holding));
-    }
-    if recorded.is_none() {
-        unknown(pid, rebooted).write(here)?;
     }
     let signals = signal::open_signalfd().map_err(Error::io("open signalfd in", "."))?;
     hold::leave::leave(holding, &signals);
@@ -121,8 +128,8 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
     Ok(None)
 }
 
-fn unknown(pid: i32, rebooted: bool) -> ExitRecord {
-    let reason = if rebooted {
+fn unknown(identity: &Identity) -> ExitRecord {
+    let reason = if identity.is_of_another_boot() {
         "host rebooted"
     } else {
         "its shim was killed, and it ended before another took over"
@@ -131,7 +138,7 @@ fn unknown(pid: i32, rebooted: bool) -> ExitRecord {
         reason: reason.to_owned(),
     };
     ExitRecord {
-        pid,
+        pid: identity.pid,
         exited_at: SystemTime::now(),
         status,
         oom_killed: None,
