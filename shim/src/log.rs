@@ -1,6 +1,7 @@
 //! shim-log.json: what a shim has to say, as JSON lines that containerd 0.2 reads too. Bounded: after [`MOST_LINES`] it
 //! falls silent, and over a log of [`ENOUGH_BYTES`] it never begins, so that nothing a peer does, a re-exec between its
-//! bad lines included, can fill the disk. A log that cannot be written is no reason to stop.
+//! bad lines included, can fill the disk. Views, which somebody asked for, are written beyond that, up to a bound of their own.
+//! A log that cannot be written is no reason to stop.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,6 +17,8 @@ use log::{Level, LevelFilter, Metadata, Record};
 const MOST_LINES: u32 = 256;
 /// How long a log may be for a shim to add to it.
 const ENOUGH_BYTES: u64 = 64 << 10;
+/// How long it may be for a view to be added: messages alone never get there. Whoever empties it makes room again.
+const ENOUGH_VIEWS: u64 = 256 << 10;
 
 struct ShimLog {
     file: OnceLock<File>,
@@ -47,6 +50,15 @@ pub fn open() -> io::Result<()> {
     let _ = log::set_logger(&LOG);
     log::set_max_level(LevelFilter::Info);
     Ok(())
+}
+
+/// Adds a line that somebody asked for, whatever else the log has been told.
+pub fn view(line: &[u8]) {
+    if let Some(mut file) = LOG.file.get()
+        && file.metadata().is_ok_and(|meta| meta.len() < ENOUGH_VIEWS)
+    {
+        let _ = file.write_all(line);
+    }
 }
 
 impl log::Log for ShimLog {

@@ -44,6 +44,11 @@ impl Control {
         self.reader.clone()
     }
 
+    /// How many lines were skipped so far.
+    pub fn bad_lines(&self) -> u64 {
+        self.bad_lines
+    }
+
     /// Takes what is there, for one turn; whether there may be more.
     pub fn take(&mut self, fifo: impl AsFd, mut each: impl FnMut(Request)) -> io::Result<bool> {
         let mut piece = [0; 1024];

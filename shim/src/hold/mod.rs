@@ -9,6 +9,7 @@ mod control;
 pub mod leave;
 mod replace;
 mod terminal;
+mod view;
 mod watch;
 
 use std::io;
@@ -22,6 +23,7 @@ use holdfast_common::sys::process::become_subreaper;
 use holdfast_common::sys::signal;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::libc::{SIGCHLD, SIGUSR1};
 use nix::sys::signalfd::SignalFd;
 
 use crate::handover::{Holding, Stdio};
@@ -90,6 +92,23 @@ struct Hold {
     ended: Option<ExitRecord>,
     /// Whether the last attempt to record it failed.
     unrecorded: bool,
+    /// What became of a replacement that was asked for, while shim.json does not say so yet.
+    unanswered: Option<Answer>,
+}
+
+/// What became of a replacement.
+struct Answer {
+    /// Why it was not made.
+    refused: Option<String>,
+    /// Whether an attempt to say so failed.
+    failed: bool,
+}
+
+impl Answer {
+    fn new(refused: Option<String>) -> Self {
+        let failed = false;
+        Self { refused, failed }
+    }
 }
 
 impl Hold {
@@ -97,11 +116,7 @@ impl Hold {
         // Blocked since launch; an adopted container's shim has to do these itself.
         signal::block_all()?;
         become_subreaper()?;
-        if std::mem::take(&mut holding.again)
-            && let Err(e) = record::write(&holding.executable, holding.asked, None)
-        {
-            log::warn!("{e}");
-        }
+        let again = std::mem::take(&mut holding.again);
         let signals = signal::open_signalfd()?;
         let watch = Watch::new(holding.pid);
         if holding.pidfd.is_none() {
@@ -116,6 +131,7 @@ impl Hold {
             ending: false,
             ended: None,
             unrecorded: false,
+            unanswered: again.then(|| Answer::new(None)),
             holding,
         };
         hold.register()?;
@@ -193,6 +209,7 @@ impl Hold {
                 // Signals may have come while the new executable was asked.
                 turn.push(Event::Signals);
             }
+            self.answer();
             self.wait(&mut events, &mut turn)?;
         }
     }
@@ -201,7 +218,7 @@ impl Hold {
     fn wait(&mut self, events: &mut Events, turn: &mut Vec<Event>) -> io::Result<()> {
         let timeout = match () {
             () if !turn.is_empty() => Some(Duration::ZERO),
-            () if self.unrecorded || self.ending => Some(RETRY),
+            () if self.unrecorded || self.ending || self.unanswered.is_some() => Some(RETRY),
             () => None,
         };
         match self.poll.poll(events, timeout) {
@@ -219,18 +236,25 @@ impl Hold {
     }
 
     fn take_signals(&mut self) -> io::Result<bool> {
+        let mut shown = false;
         while let Some(signal) = self.signals.read_signal()? {
-            // A shim ends with its process and not before: whoever means the container signals the container.
-            if signal.ssi_signo != nix::libc::SIGCHLD.unsigned_abs() {
-                log::info!(
+            match i32::try_from(signal.ssi_signo) {
+                Ok(SIGCHLD) => (),
+                Ok(SIGUSR1) => shown = true,
+                // A shim ends with its process and not before: whoever means the container signals the container.
+                _ => log::info!(
                     "signal {} from pid {}: ignored",
                     signal.ssi_signo,
                     signal.ssi_pid
-                );
+                ),
             }
         }
         if let Some(record) = self.watch.reap() {
             self.ended.get_or_insert(record);
+        }
+        if shown {
+            let ended = self.ended.as_ref();
+            shim_log::view(&view::line(&self.holding, &self.control, ended));
         }
         Ok(false)
     }
@@ -286,6 +310,25 @@ impl Hold {
             return;
         }
         self.holding.reader = self.control.reader();
-        replace::replace(&mut self.holding, &self.signals);
+        let refused = replace::replace(&mut self.holding, &self.signals);
+        self.unanswered = Some(Answer::new(Some(refused)));
+    }
+
+    /// Says in shim.json which shim this is, and what became of a replacement, if that is not said yet.
+    fn answer(&mut self) {
+        let Some(Answer { refused, failed }) = &mut self.unanswered else {
+            return;
+        };
+        let Holding {
+            executable, asked, ..
+        } = &self.holding;
+        match record::write(executable, *asked, refused.clone()) {
+            Ok(()) => self.unanswered = None,
+            Err(e) => {
+                if !std::mem::replace(failed, true) {
+                    log::warn!("{e}; trying again until there is space");
+                }
+            }
+        }
     }
 }

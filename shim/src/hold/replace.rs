@@ -15,14 +15,13 @@ use holdfast_common::sys::{errno_text, exec};
 use nix::sys::signalfd::SignalFd;
 
 use crate::handover::{Holding, PROTOCOL, PROTOCOL_OPTION};
-use crate::{record, runtime};
+use crate::runtime;
 
 /// How long a new executable may take to say which words it understands.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Goes on as the new executable; returns when that is not to be, and then nothing has changed but shim.json, which says
-/// why.
-pub fn replace(holding: &mut Holding, signals: &SignalFd) {
+/// Goes on as the new executable; returns why not when that is not to be, and then nothing has changed.
+pub fn replace(holding: &mut Holding, signals: &SignalFd) -> String {
     holding.asked += 1;
     let next = PathBuf::from(layout::SHIM_NEXT_FILE);
     let candidate = match state_file::read_value::<PathBuf>(&next) {
@@ -44,9 +43,7 @@ pub fn replace(holding: &mut Holding, signals: &SignalFd) {
         }
     };
     log::warn!("not replaced: {refused}");
-    if let Err(e) = record::write(&holding.executable, holding.asked, Some(refused)) {
-        log::warn!("{e}");
-    }
+    refused
 }
 
 /// Whether the kernel would refuse it for its format. What it refuses so, the C library would give to a shell to read
