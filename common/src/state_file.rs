@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -109,35 +109,9 @@ impl std::error::Error for StateFileError {
 /// Absent, not a regular file, too large, empty, or unreadable.
 pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, StateFileError> {
     let failed = |cause| StateFileError::read(path, cause);
-    // O_NONBLOCK: a FIFO in the file's place must not make us wait for a writer.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(|e| {
-            failed(match e.raw_os_error() {
-                Some(libc::ELOOP) => Cause::NotAFile("a symbolic link"),
-                // Opening a socket.
-                Some(libc::ENXIO) => Cause::NotAFile("a socket"),
-                _ => Cause::Io(e),
-            })
-        })?;
-    let meta = file.metadata().map_err(|e| failed(Cause::Io(e)))?;
-    let kind = meta.file_type();
-    if !kind.is_file() {
-        let kind = match () {
-            () if kind.is_dir() => "a directory",
-            () if kind.is_fifo() => "a fifo",
-            () => "a device",
-        };
-        return Err(failed(Cause::NotAFile(kind)));
-    }
-    if meta.len() > limit {
-        return Err(failed(Cause::TooLarge {
-            size: meta.len(),
-            limit,
-        }));
+    let (file, size) = open_regular(path).map_err(failed)?;
+    if size > limit {
+        return Err(failed(Cause::TooLarge { size, limit }));
     }
     let mut bytes = Vec::new();
     // The file may grow while it is read.
@@ -152,6 +126,46 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, StateFileError> {
         return Err(failed(Cause::Empty));
     }
     Ok(bytes)
+}
+
+/// Reads the last bytes of a file that grows, at most `limit`; it may be empty.
+///
+/// # Errors
+/// Absent, not a regular file, or unreadable.
+pub fn read_tail(path: &Path, limit: u64) -> Result<Vec<u8>, StateFileError> {
+    let failed = |cause| StateFileError::read(path, cause);
+    let (mut file, size) = open_regular(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(size.saturating_sub(limit)))
+        .and_then(|_| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|e| failed(Cause::Io(e)))?;
+    Ok(bytes)
+}
+
+/// Opens a regular file, whatever may bear its name, and tells its size in bytes.
+fn open_regular(path: &Path) -> Result<(File, u64), Cause> {
+    // O_NONBLOCK: a FIFO in the file's place must not make us wait for a writer.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|e| match e.raw_os_error() {
+            Some(libc::ELOOP) => Cause::NotAFile("a symbolic link"),
+            // Opening a socket.
+            Some(libc::ENXIO) => Cause::NotAFile("a socket"),
+            _ => Cause::Io(e),
+        })?;
+    let meta = file.metadata().map_err(Cause::Io)?;
+    let kind = meta.file_type();
+    if !kind.is_file() {
+        return Err(Cause::NotAFile(match () {
+            () if kind.is_dir() => "a directory",
+            () if kind.is_fifo() => "a fifo",
+            () => "a device",
+        }));
+    }
+    Ok((file, meta.len()))
 }
 
 /// Reads a JSON state file.

@@ -31,7 +31,7 @@ impl Container {
     /// [`Error::NotStopped`]; [`Error::ShimBusy`]; the runtime's own message.
     pub fn delete(&self, force: bool) -> Result<()> {
         if force && let Ok(init) = self.init() {
-            self.end(&init)?;
+            self.end_by_force(self.end(&init))?;
         }
         let lock = match self.lock(Lock::take) {
             // Its shim removed it, as its creator had asked.
@@ -54,6 +54,7 @@ impl Container {
             return Ok(());
         }
         match init {
+            Ok(init) if force => self.end_by_force(self.end_if_allowed(&init, force))?,
             Ok(init) => self.end_if_allowed(&init, force)?,
             // What cannot be understood can still be removed, as long as no shim looks after it.
             Err(e) if !force => return Err(e),
@@ -71,6 +72,18 @@ impl Container {
             directory::remove(self.dir())?;
         }
         Ok(())
+    }
+
+    /// Where the files do not tell which process to end, the runtime does: it ends what it knows by this id, and its shim,
+    /// if there is one, need not be waited for in vain.
+    fn end_by_force(&self, ended: Result<()>) -> Result<()> {
+        match ended {
+            Err(Error::StateFile(e)) => {
+                log::debug!("{e}");
+                self.delete_from_runtime(true)
+            }
+            ended => ended,
+        }
     }
 
     fn end_if_allowed(&self, init: &Process, force: bool) -> Result<()> {
@@ -165,10 +178,14 @@ fn wait_for_end(process: &Process) -> Result<()> {
 
 /// Waits for a process's shim to finish; with `force`, one that was stopped goes on, and one that takes too long is killed.
 fn end_shim(process: &Process, force: bool) -> Result<()> {
-    if force && let Some(shim) = process.shim()? {
-        let stat = Stat::read(shim.pid);
-        if stat.is_ok_and(|stat| stat.is_stopped()) {
-            signal_shim(process, &shim, SIGCONT)?;
+    if force {
+        match process.shim() {
+            Ok(Some(shim)) if Stat::read(shim.pid).is_ok_and(|stat| stat.is_stopped()) => {
+                signal_shim(process, &shim, SIGCONT)?;
+            }
+            Ok(_) => (),
+            // It need not be known to finish: its process is gone.
+            Err(e) => log::debug!("{e}"),
         }
     }
     match process.wait_gone(Some(PATIENCE)) {

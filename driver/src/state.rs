@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use holdfast_common::identity::Identity;
 use holdfast_common::layout;
@@ -122,7 +123,12 @@ pub(crate) fn of_init(
 /// Whether a process still executes what it did when it was created: the runtime, that is. `None` when nobody may tell:
 /// the kernel, or a directory that has no `created`.
 pub(crate) fn runs_runtime(init: &Process, identity: Identity) -> Result<Option<bool>> {
-    let file = init.dir().join(layout::CREATED_FILE);
+    runs_what_created(init.dir(), identity)
+}
+
+/// As [`runs_runtime`], of the process of a directory.
+pub(crate) fn runs_what_created(dir: &Path, identity: Identity) -> Result<Option<bool>> {
+    let file = dir.join(layout::CREATED_FILE);
     let created = match state_file::read_bytes(&file, RECORD_LIMIT) {
         Ok(created) => created,
         Err(e) if e.is_absent() => return Ok(None),

@@ -199,11 +199,17 @@ impl Pair<'_> {
         let neighbour = find(&self.neighbour).expect("the neighbour is listed");
         assert_eq!(neighbour["status"], "running");
         match find(&self.id) {
+            Some(state) if state["status"] == "corrupt" => {
+                let why = one_line(&output);
+                let reason = state["holdfast"]["reason"].as_str().unwrap();
+                assert!(why.contains(reason), "{state}\n{}", show(&output));
+                Answer::Refused(why)
+            }
             Some(state) => {
                 assert!(output.stderr.is_empty(), "{}", show(&output));
                 Answer::Told(state.to_string())
             }
-            None => Answer::Refused(one_line(&output)),
+            None => panic!("is not listed: {}", show(&output)),
         }
     }
 

@@ -71,6 +71,24 @@ pub fn set_capacity(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     Ok(())
 }
 
+nix::ioctl_read_bad!(
+    /// `FIONREAD` (ioctl_tty(2), pipe(7)).
+    fionread,
+    libc::FIONREAD,
+    libc::c_int
+);
+
+/// How many bytes wait in a FIFO.
+///
+/// # Errors
+/// ioctl(2)'s.
+pub fn waiting(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one int, which is exclusively borrowed.
+    unsafe { fionread(fd.as_raw_fd(), &raw mut bytes) }?;
+    Ok(u64::try_from(bytes).unwrap_or_default())
+}
+
 /// A copy of what waits in a FIFO, which is left as it is (tee(2)).
 ///
 /// # Errors
@@ -177,6 +195,7 @@ mod tests {
                 file.write_all(piece).unwrap();
             }
             assert!(peek(file.as_fd()).unwrap() == written);
+            assert_eq!(waiting(file.as_fd()).unwrap(), written.len() as u64);
             let mut read = vec![0; written.len()];
             file.read_exact(&mut read).unwrap();
             assert!(read == written);

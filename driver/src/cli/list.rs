@@ -1,5 +1,6 @@
 //! `list` and `state`: what there is.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -7,10 +8,13 @@ use clap::Args;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use holdfast::{ContainerId, Entry, State};
 use nix::unistd::User;
+use serde::Serialize;
+
+use super::care::Care;
 
 use super::error::Result;
 use super::globals::Globals;
-use super::logging::Reporter;
+use super::logging::{Reporter, one_line};
 use super::output::{Format, print, print_json, print_json_indented};
 
 /// Flags of `list`.
@@ -38,21 +42,79 @@ pub struct StateArgs {
     id: ContainerId,
 }
 
+/// A line of the list. A healthy container's is runc's, key for key and column for column; what runc could not have to say
+/// stands after that.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    oci_version: String,
+    id: String,
+    pid: i32,
+    /// runc's words, and `corrupt`.
+    status: String,
+    bundle: String,
+    rootfs: String,
+    created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: String,
+    #[serde(rename = "holdfast", skip_serializing_if = "Option::is_none")]
+    care: Option<Care>,
+}
+
+impl Row {
+    fn new(state: State, owner: String, care: Option<Care>) -> Self {
+        Self {
+            oci_version: state.oci_version,
+            id: state.id,
+            pid: state.pid,
+            status: state.status.to_string(),
+            bundle: state.bundle,
+            rootfs: state.rootfs,
+            created: state.created,
+            annotations: state.annotations,
+            owner,
+            care,
+        }
+    }
+
+    fn corrupt(root: &Path, id: String, owner: String, why: String) -> Self {
+        Self {
+            oci_version: String::new(),
+            pid: 0,
+            status: "corrupt".to_owned(),
+            bundle: String::new(),
+            rootfs: String::new(),
+            created: String::new(),
+            annotations: BTreeMap::new(),
+            owner,
+            care: Some(Care::corrupt(root, &id, why)),
+            id,
+        }
+    }
+
+    fn is_corrupt(&self) -> bool {
+        self.status == "corrupt"
+    }
+}
+
 /// Lists the containers. One that cannot be understood is reported and hides no other.
 ///
 /// # Errors
 /// The root cannot be read.
 pub fn list(args: &ListArgs, globals: &Globals, reporter: Reporter) -> Result<u8> {
-    let found: Vec<State> = globals
-        .driver()?
+    let driver = globals.driver()?;
+    let found: Vec<Row> = driver
         .list()?
         .into_iter()
-        .filter_map(|entry| state_of(entry, reporter))
+        .filter_map(|entry| row(entry, driver.root(), reporter))
         .collect();
     if args.quiet {
+        // To be given to other verbs, which need a container.
         let ids: String = found
             .iter()
-            .map(|state| format!("{}\n", state.id))
+            .filter(|row| !row.is_corrupt())
+            .map(|row| format!("{}\n", row.id))
             .collect();
         print(&ids)?;
     } else {
@@ -64,19 +126,18 @@ pub fn list(args: &ListArgs, globals: &Globals, reporter: Reporter) -> Result<u8
     Ok(0)
 }
 
-fn state_of(entry: Entry, reporter: Reporter) -> Option<State> {
-    let found = entry.container.and_then(|container| {
-        let state = container.state()?;
-        let owner = owner(container.dir());
-        Ok(State { owner, ..state })
-    });
+fn row(entry: Entry, root: &Path, reporter: Reporter) -> Option<Row> {
+    let owner = owner(&root.join(&entry.id));
+    let found = entry
+        .container
+        .and_then(|container| Ok((container.state()?, Care::of(&container)?)));
     match found {
-        Ok(state) => Some(state),
+        Ok((state, care)) => Some(Row::new(state, owner, care)),
         // It was deleted while we looked.
         Err(holdfast::Error::NotFound { .. }) => None,
         Err(e) => {
             reporter.warning(&format!("container {}: {e}", entry.id));
-            None
+            Some(Row::corrupt(root, entry.id, owner, e.to_string()))
         }
     }
 }
@@ -92,22 +153,30 @@ fn owner(dir: &Path) -> String {
     }
 }
 
-/// runc's table, to the space: scripts cut it at columns.
-fn table(found: &[State]) -> String {
+/// runc's table, to the space: scripts cut it at columns. Only where there is something to say, one more column.
+fn table(found: &[Row]) -> String {
+    let mut header = vec!["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
+    let notes = found.iter().any(|row| row.care.is_some());
+    header.extend(notes.then_some("NOTE"));
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
-    for state in found {
-        table.add_row([
-            state.id.as_str(),
-            &state.pid.to_string(),
-            &state.status.to_string(),
-            &state.bundle,
-            &state.created,
-            &state.owner,
-        ]);
+        .set_header(header);
+    for row in found {
+        let pid = row.pid.to_string();
+        let id = one_line(&row.id);
+        let mut cells = vec![
+            &*id,
+            &pid,
+            &row.status,
+            &row.bundle,
+            &row.created,
+            &row.owner,
+        ];
+        let note = row.care.as_ref().map(|care| one_line(&care.note()));
+        cells.extend(notes.then_some(note.as_deref().unwrap_or_default()));
+        table.add_row(cells);
     }
     for column in table.column_iter_mut() {
         column
@@ -144,14 +213,34 @@ mod tests {
             annotations: Default::default(),
             owner: "root".into(),
         };
+        let row = |care| Row::new(state.clone(), "root".to_owned(), care);
+        assert_eq!(
+            serde_json::to_string(&row(None)).unwrap(),
+            serde_json::to_string(&state).unwrap()
+        );
         assert_eq!(
             table(&[]),
             "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
         );
         assert_eq!(
-            table(&[state]),
+            table(&[row(None)]),
             "ID          PID         STATUS      BUNDLE                  CREATED                          OWNER\n\
              abc         9504        running     /srv/bundles/webfront   2026-11-22T17:23:01.944252548Z   root\n"
+        );
+        let noted = table(&[row(Some(Care::corrupt(
+            "/r".as_ref(),
+            "abc",
+            "why".to_owned(),
+        )))]);
+        let mut lines = noted.lines();
+        assert!(
+            lines.next().unwrap().ends_with("   OWNER       NOTE"),
+            "{noted}"
+        );
+        let line = lines.next().unwrap();
+        assert!(
+            line.ends_with("   root        corrupt: why; holdfast --root /r inspect abc"),
+            "{noted}"
         );
     }
 }

@@ -94,7 +94,7 @@ impl Reporter {
 
 /// A runtime's words, and names that somebody gave, may have line ends and worse in them: a failure is one line, and does
 /// nothing to a terminal.
-fn one_line(message: &str) -> String {
+pub fn one_line(message: &str) -> String {
     let mut text = String::with_capacity(message.len());
     for c in message.trim_end().chars() {
         if c.is_control() {

@@ -2,11 +2,13 @@
 //! interface; what a verb does stands in the verb's own file.
 
 mod attach;
+mod care;
 mod control;
 mod create;
 mod error;
 mod exec;
 mod globals;
+mod inspect;
 mod launch;
 mod list;
 mod logging;
@@ -114,6 +116,15 @@ Examples:
     Resize(control::ResizeArgs),
     /// Let a process see the end of its stdin, after what was written to it
     CloseStdin(control::CloseStdinArgs),
+    /// Put the files beside the kernel's view, with a verdict and the command that mends
+    #[command(after_help = "\
+Examples:
+  holdfast inspect web                what is the matter with it?
+  holdfast inspect web job            with its exec named job?
+  holdfast inspect -f json web | jq .verdict
+
+It looks at whatever is there, however broken, changes nothing, and waits for nobody.")]
+    Inspect(inspect::InspectArgs),
     /// Let new shims adopt what killed ones left
     Recover(recover::RecoverArgs),
     /// Watch all containers: restore, adopt, restart; events as JSON lines
@@ -176,6 +187,7 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::State(args) => list::state(args, globals),
         Verb::Resize(args) => control::resize(args, globals),
         Verb::CloseStdin(args) => control::close_stdin(args, globals),
+        Verb::Inspect(args) => inspect::inspect(args, globals),
         Verb::Recover(args) => recover::recover(args, globals, reporter),
         Verb::Supervise(args) => supervise::supervise(args, globals),
         Verb::Upgrade(args) => recover::upgrade(args, globals, reporter),
