@@ -87,7 +87,9 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         (None, None, Some(identity)) => unknown(identity).write(here)?,
         _ => (),
     }
-    let executable = record::write_for_this_executable()?;
+    let executable = record::this_executable()?;
+    // Who this is can wait for space on the disk; who holds the process cannot.
+    let told = record::write(&executable, 0, None).map_err(|e| log::warn!("{e}"));
     let pid = match (&recorded, &identity) {
         (Some(record), _) => record.pid,
         (None, Some(identity)) => identity.pid,
@@ -110,12 +112,16 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         reader: Default::default(),
         stdio: Stdio::Direct(hold_again(&state)),
         asked: 0,
-        again: false,
+        again: told.is_err(),
     };
     if living {
         if state.terminal {
             log::warn!("the terminal was lost with the shim that held it");
-            state_file::write_bytes(Path::new(layout::TERMINAL_LOST_FILE), b"lost\n")?;
+            if let Err(e) =
+                state_file::write_bytes(Path::new(layout::TERMINAL_LOST_FILE), b"lost\n")
+            {
+                log::warn!("{e}");
+            }
         }
         if let Some(identity) = identity {
             launcher.report(&Report::ready(identity));

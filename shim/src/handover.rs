@@ -45,7 +45,8 @@ pub struct Holding {
     pub stdio: Stdio,
     /// How often a replacement was asked for.
     pub asked: u32,
-    /// Whether this comes from a shim that was holding already, which may have been another version.
+    /// Whether shim.json does not say yet which shim this is: another version, perhaps, was holding already, or a full disk
+    /// was in the way.
     pub again: bool,
 }
 

@@ -27,8 +27,12 @@ pub fn write(executable: &Path, asked: u32, refused: Option<String>) -> Result<(
 
 /// As [`write`], for the executable that runs now, which is returned.
 pub fn write_for_this_executable() -> Result<PathBuf, Error> {
-    let link = "/proc/self/exe";
-    let executable = std::env::current_exe().map_err(Error::io("find the path of", link))?;
+    let executable = this_executable()?;
     write(&executable, 0, None)?;
     Ok(executable)
+}
+
+/// The executable that runs now.
+pub fn this_executable() -> Result<PathBuf, Error> {
+    std::env::current_exe().map_err(Error::io("find the path of", "/proc/self/exe"))
 }

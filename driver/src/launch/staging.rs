@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Staging {
     dir: PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Staging {
@@ -32,8 +32,14 @@ impl Staging {
         let dir = directory::unfinished_in(place);
         make_dir(&dir)?;
         let path = dir.join(layout::LOCK_FILE);
-        let lock = Lock::take(&path).map_err(Error::io("lock", &path))?;
-        Ok(Self { dir, _lock: lock })
+        match Lock::take(&path) {
+            Ok(lock) => Ok(Self { dir, lock }),
+            Err(e) => {
+                // Empty, unless somebody's sweep was quicker.
+                let _ = std::fs::remove_dir(&dir);
+                Err(Error::io("lock", &path)(e))
+            }
+        }
     }
 
     /// Its path, until the shim renames it.
@@ -43,7 +49,10 @@ impl Staging {
 
     /// Removes what a launch that failed has left, if the shim has not.
     pub fn discard(self) {
-        if let Err(e) = directory::remove(&self.dir) {
+        let Self { dir, lock } = self;
+        // It takes a descriptor to remove a directory, and there may be no other. Who sweeps it now is no quicker than we.
+        drop(lock);
+        if let Err(e) = directory::remove(&dir) {
             log::warn!("{e}");
         }
     }

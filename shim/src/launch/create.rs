@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio as ChildStdio};
+use std::process::{Command, ExitStatus, Stdio as ChildStdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use holdfast_common::layout;
@@ -14,7 +15,8 @@ use holdfast_common::log_line::LogLine;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
-use holdfast_common::sys::{exec, fd, fifo};
+use holdfast_common::sys::{errno_text, exec, fd, fifo};
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signalfd::SignalFd;
 use serde::Deserialize;
@@ -200,8 +202,7 @@ impl Create<'_> {
             Some(exit) => {
                 done.cut_off = exit.signal().is_some();
                 Err(Error::Runtime(
-                    self.words(complaint)
-                        .unwrap_or_else(|| format!("ended with {exit}")),
+                    self.words(complaint).unwrap_or_else(|| self.silent(&exit)),
                 ))
             }
             None => {
@@ -232,6 +233,27 @@ impl Create<'_> {
         // The end says most: runtimes put the outer step first and the cause last.
         let end = &words.as_bytes()[words.len() - MOST_WORDS..];
         Some(format!("…{}", String::from_utf8_lossy(end)))
+    }
+
+    /// What can be said of a runtime that ended without a word: perhaps it had no room for one.
+    fn silent(&self, exit: &ExitStatus) -> String {
+        let room = || {
+            // A file without a name: nothing is left of it.
+            let mut options = File::options();
+            let nameless = options.write(true).custom_flags(libc::O_TMPFILE);
+            nameless.open(self.dir)?.write_all(b"?")
+        };
+        match room() {
+            Err(e) if e.raw_os_error() != Some(libc::EOPNOTSUPP) => {
+                let log = self.dir.join(layout::RUNTIME_LOG_FILE);
+                let cause = errno_text(&e);
+                format!(
+                    "ended with {exit}, and could not say why in {}: {cause}",
+                    log.display()
+                )
+            }
+            _ => format!("ended with {exit}"),
+        }
     }
 
     fn not_started(&self, cause: io::Error) -> Error {
