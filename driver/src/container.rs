@@ -1,5 +1,6 @@
 //! One container: its directory, and what can be done with it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
@@ -183,7 +184,8 @@ impl Container {
     /// [`Error::NotCreated`]; the runtime's own message.
     pub fn start(&self) -> Result<()> {
         // One at a time: two runs of a runtime may meet at its own FIFO, and one of them then waits there for ever.
-        self.start_locked(&self.lock(Lock::take)?)
+        let _lock = self.lock(Lock::take)?;
+        self.start_locked()
     }
 
     /// As [`Container::start`], without waiting for somebody else who changes it.
@@ -191,10 +193,11 @@ impl Container {
     /// # Errors
     /// [`Error::Busy`], and those of [`Container::start`].
     pub fn try_start(&self) -> Result<()> {
-        self.start_locked(&self.try_lock()?)
+        let _lock = self.try_lock()?;
+        self.start_locked()
     }
 
-    fn start_locked(&self, lock: &Lock) -> Result<()> {
+    fn start_locked(&self) -> Result<()> {
         let init = self.init()?;
         let (status, identity) = state::of_init(&init, || self.runtime_state())?;
         if status != Status::Created {
@@ -203,10 +206,10 @@ impl Container {
                 status,
             });
         }
+        let start = self.lock_start(&init)?;
         let log_dir = self.dir.join(layout::INIT);
         let mut runtime = self.runtime(&log_dir);
-        // If we are killed, it goes on, and so does the lock, until it is through.
-        runtime.pass_on = Some(lock.file().as_raw_fd());
+        runtime.pass_on = start.as_ref().map(|lock| lock.file().as_raw_fd());
         if let Err(e) = runtime.run("start", ["--", self.id.as_str()]) {
             return if has_run(&init, identity) {
                 Ok(())
@@ -231,6 +234,24 @@ impl Container {
             }
         }
         Ok(())
+    }
+
+    /// The runtime of a starter that is killed goes on, and is to be alone with its FIFO too: so it gets a lock of its own to
+    /// hold. Not the container's: a hook of the bundle's that stays behind has its descriptors, and would keep that for ever.
+    fn lock_start(&self, init: &Process) -> Result<Option<Lock>> {
+        let path = init.dir().join(layout::CREATED_FILE);
+        let taken = match File::open(&path) {
+            Ok(file) => Lock::try_take_open(file),
+            // Not created, or not by us.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => Err(e),
+        };
+        match taken.map_err(Error::io("lock", path))? {
+            None => Err(Error::Busy {
+                id: self.id.clone(),
+            }),
+            lock => Ok(lock),
+        }
     }
 
     /// Its own process.
