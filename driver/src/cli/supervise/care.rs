@@ -15,6 +15,9 @@ use super::report;
 use super::sources::{Sign, duplicate};
 use super::{Retry, Supervisor};
 
+/// How long a shim may take to end that has failed, or was killed.
+const SHIM_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Why a container is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
@@ -172,6 +175,8 @@ impl Supervisor {
         }
         // The attempt is on record as an end of its own, and has been told of.
         self.know(&init);
+        // A shim that was killed in the middle of it is told of before it has let go of its lock.
+        init.wait_gone(Some(SHIM_PATIENCE))?;
         container.recover(init.id())?;
         self.consider(id, Why::News)
     }
