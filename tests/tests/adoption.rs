@@ -53,7 +53,7 @@ fn an_orphan_is_told_of_and_adopted_and_its_code_is_exact() {
         );
         assert_eq!(text(&output.stdout), "");
     }
-    let verdicts = sandbox.driver().restore().unwrap();
+    let verdicts = sandbox.driver().survey().unwrap();
     let [verdict] = verdicts.as_slice() else {
         panic!("{verdicts:?}")
     };
