@@ -61,11 +61,9 @@ impl Runtime<'_> {
         for variable in LAUNCHERS_VARIABLES {
             command.env_remove(variable);
         }
+        command.args(["--log-format", "json"]);
         if self.log_dir.is_dir() {
-            command
-                .arg("--log")
-                .arg(&log)
-                .args(["--log-format", "json"]);
+            command.arg("--log").arg(&log);
         }
         command.args(self.args).arg(verb).args(words);
         if let Some(fd) = self.pass_on {
