@@ -174,8 +174,13 @@ fn open_regular(path: &Path) -> Result<(File, u64), Cause> {
 /// As [`read_bytes`], or [`Cause::Malformed`] with line and column.
 pub fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<T, StateFileError> {
     let bytes = read_bytes(path, limit)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| StateFileError::read(path, Cause::Malformed(e.to_string())))
+    let malformed = |what| StateFileError::read(path, Cause::Malformed(what));
+    let value = serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
+    // serde takes a list for a struct too, by position: somebody else's file would be an exit status.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(malformed("is not a JSON object".to_owned()));
+    }
+    Ok(value)
 }
 
 /// Reads a file that holds one value as text, such as `pid` or `starttime`.
@@ -332,6 +337,7 @@ mod tests {
             ("", "is empty"),
             ("\n", "is empty"),
             ("{\n\"a\": 1", "line 2 column 6"),
+            ("[1, \"a\"]", "is not a JSON object"),
         ] {
             std::fs::write(&path, content).unwrap();
             assert!(
