@@ -138,21 +138,21 @@ impl TryFrom<Encoded> for ExitRecord {
     type Error = String;
 
     fn try_from(encoded: Encoded) -> Result<Self, String> {
-        let status =
-            match (encoded.code, encoded.signal, encoded.reason) {
-                (Some(code), None, None) => ExitStatus::Code(code),
-                (None, Some(signal @ 1..=64), None) => ExitStatus::Signal {
-                    signal,
-                    core_dumped: encoded.core_dumped.unwrap_or(false),
-                },
-                (None, None, Some(reason)) if encoded.source == Source::Unknown => {
-                    ExitStatus::Unknown { reason }
-                }
-                _ => return Err(
-                    "needs exactly one of code, signal (1 to 64) and, with source unknown, reason"
+        let known = encoded.source != Source::Unknown;
+        let status = match (encoded.code, encoded.signal, encoded.reason) {
+            (Some(code), None, None) if known => ExitStatus::Code(code),
+            (None, Some(signal @ 1..=64), None) if known => ExitStatus::Signal {
+                signal,
+                core_dumped: encoded.core_dumped.unwrap_or(false),
+            },
+            (None, None, Some(reason)) if !known => ExitStatus::Unknown { reason },
+            _ => {
+                return Err(
+                    "needs code or signal (1 to 64), or, with source unknown, reason alone"
                         .to_owned(),
-                ),
-            };
+                );
+            }
+        };
         let exited_at =
             humantime::parse_rfc3339(&encoded.exited_at).map_err(|e| format!("exitedAt: {e}"))?;
         Ok(ExitRecord {
@@ -278,6 +278,13 @@ mod tests {
             r#","code":256}"#,
         ] {
             let text = format!("{head}{tail}");
+            assert!(serde_json::from_str::<ExitRecord>(&text).is_err(), "{text}");
+        }
+        // Whoever says that nobody knows has not read a status.
+        for status in [r#""code":0"#, r#""signal":9"#] {
+            let text = format!(
+                r#"{{"pid":1,"exitedAt":"2023-11-14T22:13:20Z","source":"unknown",{status}}}"#
+            );
             assert!(serde_json::from_str::<ExitRecord>(&text).is_err(), "{text}");
         }
     }
