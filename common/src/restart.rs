@@ -107,7 +107,7 @@ pub struct Restarts {
 impl Restarts {
     /// Whether it never was.
     pub fn is_none(&self) -> bool {
-        self.count == 0
+        *self == Self::default()
     }
 }
 
