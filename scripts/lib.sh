@@ -27,6 +27,22 @@ need_rust() {
     command -v cargo >/dev/null || die "cargo is missing; install a Rust toolchain (see rust-version in Cargo.toml), for example from https://rustup.rs"
 }
 
+# need_nightly: for sanitizers and libFuzzer, which a stable compiler does not switch on.
+need_nightly() {
+    need_rust
+    cargo +nightly --version >/dev/null 2>&1 && return 0
+    command -v rustup >/dev/null || die "needs a nightly Rust toolchain beside the stable one"
+    heading "install a nightly toolchain"
+    rustup toolchain install nightly --profile minimal || die "needs a nightly Rust toolchain"
+}
+
+# tool NAME VERSION: a program of Rust's, installed only if there is none of any version.
+tool() {
+    command -v "$1" >/dev/null && return 0
+    heading "install $1 $2"
+    cargo install --locked "$1" --version "$2"
+}
+
 # have TOOL: whether the machine has it, in a form that we can use.
 have() {
     case $1 in
@@ -42,6 +58,7 @@ have() {
 packages() {
     case $1 in
     cc) echo gcc libc6-dev ;;
+    c++) echo g++ ;;
     ps) echo procps ;;
     *) echo "$1" ;;
     esac

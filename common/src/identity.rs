@@ -40,7 +40,8 @@ impl Stat {
         })
     }
 
-    fn parse(line: &[u8]) -> Option<Self> {
+    /// What a line of /proc/PID/stat says; `None` when it is none.
+    pub fn parse(line: &[u8]) -> Option<Self> {
         // Field 2, the name, may contain anything, brackets and spaces too: the last ')' ends it.
         let end = line.iter().rposition(|&byte| byte == b')')?;
         let rest = std::str::from_utf8(line.get(end + 1..)?).ok()?;

@@ -1,0 +1,46 @@
+//! What must hold whatever bytes the parsers of `holdfast-common` are given: one function a parser, which panics when its
+//! property does not hold. Shared by the fuzz targets (`targets/`, which need libFuzzer and a nightly toolchain) and by
+//! `tests/tests/fuzz_corpus.rs`, which runs them over the committed corpora with any toolchain. So nothing in here knows
+//! libFuzzer. File names and keys are spelled out, as in the harness: what a test repeats is what others rely on.
+//!
+//! | module | whose words |
+//! |---|---|
+//! | [`control`] | the control FIFO |
+//! | [`documents`] | process.json, state.json, shim.json: kept as they came |
+//! | [`ends`] | exit.json, exitStatus: no status that was not in the bytes |
+//! | [`identities`] | pid and starttime, /proc/PID/stat: no process that was not in the bytes |
+//! | [`messages`] | the ready line, the shim's command line, the JSON log |
+//! | [`scratch`] | the directory in which the state files are |
+
+#![forbid(unsafe_code)]
+
+mod control;
+mod documents;
+mod ends;
+mod identities;
+mod messages;
+mod scratch;
+
+pub use control::control;
+pub use documents::{process_json, shim_json, state_json};
+pub use ends::{exit_json, exit_status};
+pub use identities::{pid_starttime, proc_stat};
+pub use messages::{log_line, ready, request};
+
+/// A target's name, which is also that of its corpus, and its property.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 11] = [
+    ("control", control),
+    ("process_json", process_json),
+    ("state_json", state_json),
+    ("shim_json", shim_json),
+    ("exit_json", exit_json),
+    ("exit_status", exit_status),
+    ("pid_starttime", pid_starttime),
+    ("proc_stat", proc_stat),
+    ("ready", ready),
+    ("request", request),
+    ("log_line", log_line),
+];
