@@ -9,10 +9,14 @@ pub fn holdfast() -> PathBuf {
     built("holdfast")
 }
 
-/// The shim, `holdfast-shim`.
+/// The shim, `holdfast-shim`, or another build of it, which `HOLDFAST_TEST_SHIM` names: `scripts/check-memory` has one with a
+/// sanitizer.
 #[must_use]
 pub fn shim() -> PathBuf {
-    built("holdfast-shim")
+    match std::env::var_os("HOLDFAST_TEST_SHIM") {
+        Some(path) => path.into(),
+        None => built("holdfast-shim"),
+    }
 }
 
 /// The directory in `target/` that scripts and tests share.
