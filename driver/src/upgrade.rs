@@ -36,14 +36,16 @@ impl Process {
             .add_watch(dir, AddWatchFlags::IN_MOVED_TO)
             .map_err(failed)?;
         let before = ShimRecord::read(dir)?;
+        let next = dir.join(layout::SHIM_NEXT_FILE);
         if let Some(shim) = shim {
             let path = text::absolute(shim)?;
-            state_file::write_bytes(
-                &dir.join(layout::SHIM_NEXT_FILE),
-                text::utf8(&path)?.as_bytes(),
-            )?;
+            state_file::write_bytes(&next, text::utf8(&path)?.as_bytes())?;
         }
-        self.send(Message::Reexec)?;
+        if let Err(e) = self.send(Message::Reexec) {
+            // Or whoever asks next would get what was meant for now.
+            let _ = std::fs::remove_file(next);
+            return Err(e);
+        }
         loop {
             // In this order: what it answered before it ended counts.
             let look = self.end.look()?;

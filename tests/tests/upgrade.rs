@@ -175,6 +175,7 @@ fn an_unfit_executable_leaves_the_old_shim_in_its_place_which_says_why() {
     script("hangs", "exec sleep 1000");
     script("older", "echo 0");
     script("stranger", "echo hello");
+    fifo::make(&unfit("fifo"));
     let id = sandbox.id("unfit");
     let bundle = sandbox.sh("while read line; do echo got $line; done; exit 8");
     sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &id]);
@@ -185,6 +186,7 @@ fn an_unfit_executable_leaves_the_old_shim_in_its_place_which_says_why() {
     for (name, why) in [
         ("missing", "no such file"),
         ("plain", "permission denied"),
+        ("fifo", "permission denied"),
         ("foreign", "exec format error"),
         ("ends", "ended at once with exit status: 3"),
         ("hangs", "no answer within 2 s"),

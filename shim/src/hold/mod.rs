@@ -306,7 +306,10 @@ impl Hold {
     fn replace_self(&mut self) {
         if self.ended.is_some() {
             // The status is reaped and not on record: nobody else will ever know it.
-            log::warn!("not replaced: there is an exit status to be recorded first");
+            let refused = "there is an exit status to be recorded first";
+            log::warn!("not replaced: {refused}");
+            self.holding.asked += 1;
+            self.unanswered = Some(Answer::new(Some(refused.to_owned())));
             return;
         }
         self.holding.reader = self.control.reader();

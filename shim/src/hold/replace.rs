@@ -5,6 +5,7 @@
 //! it must start, end well and in time, and understand the words that this shim would hand over.
 
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -51,7 +52,10 @@ pub fn replace(holding: &mut Holding, signals: &SignalFd) -> String {
 fn is_foreign(path: &Path) -> bool {
     let beginning = |path: &Path| {
         let mut bytes = [0; 20];
-        let mut file = std::fs::File::open(path).ok()?;
+        // A FIFO would have us wait for its writer.
+        let mut options = std::fs::File::options();
+        options.read(true).custom_flags(nix::libc::O_NONBLOCK);
+        let mut file = options.open(path).ok()?;
         file.read_exact(&mut bytes).ok().map(|()| bytes)
     };
     // elf(5): magic number, class and byte order; machine.
