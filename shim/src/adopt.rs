@@ -7,6 +7,7 @@
 //!
 //! What cannot be had back is a terminal: its master died with the shim, and the kernel hung it up.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,8 +51,11 @@ pub fn run(wire: Wire, adoption: &Adopt) -> ExitCode {
 /// Returns what there is to hold; nothing when there was only something to finish, which is done then.
 fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option<Holding>, Error> {
     launcher.leave(3..3)?;
-    if let Some(cgroup) = &adoption.isolation.cgroup {
-        isolation::enter_cgroup(cgroup)?;
+    // Better a shim in its launcher's cgroup than none.
+    if let Some(cgroup) = &adoption.isolation.cgroup
+        && let Err(e) = isolation::enter_cgroup(cgroup)
+    {
+        log::warn!("{e}");
     }
     if let Some(score) = adoption.isolation.oom_score_adj {
         isolation::set_oom_score_adj(score);
@@ -66,13 +70,20 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         return Ok(None);
     }
     let recorded = ExitRecord::read(here)?;
+    // It comes after `pid` and `starttime`: where one of them is missing beside it, somebody removed that.
+    let created = here.join(layout::CREATED_FILE).exists();
     let identity = match Identity::recorded(here) {
+        Ok(Some(identity)) => Some(identity),
+        _ if recorded.is_some() => None,
+        Ok(None) if created => {
+            let missing = io::ErrorKind::NotFound.into();
+            return Err(Error::io("read", layout::PID_FILE)(missing));
+        }
+        Ok(None) => None,
         // The runtime had written `pid`, the shim not yet `starttime`.
-        Err(e) if e.is_absent() => None,
+        Err(e) if e.is_absent() && !created => None,
         // What cannot be read or understood is no reason to take the process for one that never was.
-        Err(e) if recorded.is_none() => return Err(e.into()),
-        Err(_) => None,
-        Ok(identity) => identity,
+        Err(e) => return Err(e.into()),
     };
     let pidfd = match identity {
         Some(identity) if recorded.is_none() => identity

@@ -375,3 +375,32 @@ fn who_holds_the_process_itself_learns_how_it_ended_though_nobody_adopted_it() {
     container.delete(true).unwrap();
     sandbox.assert_clean();
 }
+
+#[test]
+fn numbers_that_were_removed_are_no_launch_that_was_cut_off() {
+    let sandbox = Sandbox::new("adopt-removed");
+    let id = sandbox.id("removed");
+    sandbox.run_ok([
+        "run",
+        "-d",
+        "-b",
+        sandbox.bundle(["sleep", "1000"]).arg(),
+        &id,
+    ]);
+    let dir = sandbox.process_dir(&id, "init");
+    let process = Proc::from_file(&dir.join("pid")).unwrap();
+    for file in ["starttime", "pid"] {
+        let kept = fs::read(dir.join(file)).unwrap();
+        fs::remove_file(dir.join(file)).unwrap();
+        sandbox.kill_shim(&dir);
+        let refused = sandbox.output(["recover", &id]);
+        assert_eq!(refused.status.code(), Some(125), "{}", show(&refused));
+        assert!(text(&refused.stderr).contains(file), "{}", show(&refused));
+        assert!(process.is_alive(), "without {file}");
+        fs::write(dir.join(file), kept).unwrap();
+        let said = sandbox.recovered(&id);
+        assert!(said.starts_with("adopted, pid "), "{said}");
+    }
+    sandbox.run_ok(["delete", "-f", &id]);
+    sandbox.assert_clean();
+}

@@ -9,7 +9,7 @@ use holdfast_common::id::ContainerId;
 use holdfast_common::layout;
 use serde::Serialize;
 
-use super::facts::{Descriptor, Existence, Fifo, Inspection, LockFacts, Seen};
+use super::facts::{Descriptor, Existence, Fifo, Inspection, LockFacts, RuntimeFacts, Seen};
 
 /// What to make of what was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -109,15 +109,23 @@ pub(super) fn of_container(
     id: &ContainerId,
     dir: &Path,
     problem: Option<&str>,
+    runtime: &RuntimeFacts,
     processes: &[Inspection],
 ) -> Diagnosis {
     if let Some(problem) = problem {
+        let rm = format!("rm -r {}", quoted(dir));
+        let runs = |found: &Inspection| found.kernel.existence == Existence::Runs;
         let (also, mend) = match processes.iter().find_map(rewritten) {
             Some(text) => (
                 "; its shim lives, and knows what belongs there",
                 format!("echo '{text}' > {}", quoted(&dir.join(layout::STATE_FILE))),
             ),
-            None => ("; no shim looks after it", format!("rm -r {}", quoted(dir))),
+            // Without its directory nobody would know of it.
+            None if processes.iter().any(runs) => (
+                "; it runs, and no shim looks after it: it can only be ended",
+                format!("{} delete -f {id}; {rm}", runtime_command(runtime)),
+            ),
+            None => ("; no shim looks after it", rm),
         };
         return Diagnosis::new(Condition::Corrupt, format!("{problem}{also}"), Some(mend));
     }
@@ -137,6 +145,13 @@ pub(super) fn of_container(
         (Some(_), Some(worst)) if worst.condition > Condition::Ending => worst.clone(),
         (Some(init), _) => init.diagnosis.clone(),
     }
+}
+
+/// The runtime that is asked where nothing else is known, for a shell.
+fn runtime_command(runtime: &RuntimeFacts) -> String {
+    let words = [&runtime.program].into_iter().chain(&runtime.args);
+    let words: Vec<String> = words.map(|word| quoted(Path::new(word))).collect();
+    words.join(" ")
 }
 
 /// What state.json has to say at least, by the words that a living shim was started with.
@@ -340,7 +355,12 @@ fn missing_fifo(root: &Path, found: &Inspection, missing: &Fifo) -> Diagnosis {
     };
     let path = quoted(&missing.path);
     let recover = holdfast(root, &format!("recover {}", found.container)).unwrap_or_default();
-    let mend = format!("rm -rf {path}; mkfifo -m 600 {path}; kill -KILL {shim}; {recover}");
+    // Until its lock is free, it is not gone.
+    let gone = format!(
+        "flock {} true",
+        quoted(&found.dir.join(layout::SHIM_LOCK_FILE))
+    );
+    let mend = format!("rm -rf {path}; mkfifo -m 600 {path}; kill -KILL {shim}; {gone}; {recover}");
     Diagnosis::new(Condition::Corrupt, summary, Some(mend))
 }
 

@@ -65,8 +65,10 @@ pub(super) fn processes(root: &Path, id: &ContainerId, names: &[String]) -> Vec<
 
 fn wanted(fifo: &Fifo) -> Option<Wanted> {
     let meta = std::fs::metadata(&fifo.path).ok()?;
+    // Descriptors show what a link led to.
+    let path = std::fs::canonicalize(&fifo.path).ok()?;
     (fifo.kind == Descriptor::Fifo && meta.file_type().is_fifo()).then(|| Wanted {
-        path: fifo.path.clone(),
+        path,
         device: meta.dev(),
         inode: meta.ino(),
     })
@@ -113,8 +115,8 @@ fn process(id: &ContainerId, name: &str, dir: PathBuf) -> Inspection {
 
 /// The process by its files and by the kernel, and its cgroups.
 fn kernel(dir: &Path) -> (ProcessFacts, Vec<String>) {
-    let pid: Seen<i32> = state_file::read_value(&dir.join(layout::PID_FILE)).into();
-    let start_time = state_file::read_value(&dir.join(layout::START_TIME_FILE)).into();
+    let pid = number(dir, layout::PID_FILE);
+    let start_time = number(dir, layout::START_TIME_FILE);
     let identity = Identity::recorded(dir).ok().flatten();
     let (existence, state) = identity.map_or((Existence::Unrecorded, None), exists);
     let runs = identity.filter(|_| existence == Existence::Runs);
@@ -133,6 +135,17 @@ fn kernel(dir: &Path) -> (ProcessFacts, Vec<String>) {
         frozen: runs.is_some_and(|identity| freezer::is_frozen(identity.pid)),
     };
     (facts, cgroups.lines().map(str::to_owned).collect())
+}
+
+/// One of the two numbers that say who the process is. Both are there before `created` is.
+fn number<T: std::str::FromStr<Err: std::fmt::Display>>(dir: &Path, name: &str) -> Seen<T> {
+    let path = dir.join(name);
+    match state_file::read_value(&path).into() {
+        Seen::Absent if dir.join(layout::CREATED_FILE).exists() => {
+            Seen::unreadable(format!("{} was removed", path.display()))
+        }
+        seen => seen,
+    }
 }
 
 /// Whether somebody is who was recorded, and what the kernel's letter for him is.

@@ -81,7 +81,14 @@ fn container(driver: &Driver, id: &ContainerId, dir: &Path) -> ContainerInspecti
     let problem = state.as_ref().err().map(ToString::to_string);
     let state = state.unwrap_or_default();
     let runtime = runtime(driver, id, &state);
-    let diagnosis = diagnosis::of_container(driver.root(), id, dir, problem.as_deref(), &processes);
+    let diagnosis = diagnosis::of_container(
+        driver.root(),
+        id,
+        dir,
+        problem.as_deref(),
+        &runtime,
+        &processes,
+    );
     ContainerInspection {
         id: id.to_string(),
         dir: dir.to_owned(),
