@@ -70,9 +70,9 @@ fn enter(hierarchy: &Path, relative: &Path) -> io::Result<()> {
         let parent = dir.clone();
         dir.push(part);
         match fs::create_dir(&dir) {
-            Ok(()) => inherit_cpuset(&parent, &dir)?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => (),
-            Err(e) => return Err(e),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            // Another that made it may have been killed before it had inherited.
+            _ => inherit_cpuset(&parent, &dir)?,
         }
     }
     // 0 is whoever writes.
@@ -85,7 +85,9 @@ fn inherit_cpuset(parent: &Path, dir: &Path) -> io::Result<()> {
         if !dir.join(name).exists() || dir.join("cgroup.events").exists() {
             continue;
         }
-        fs::write(dir.join(name), fs::read(parent.join(name))?)?;
+        if fs::read(dir.join(name))?.trim_ascii().is_empty() {
+            fs::write(dir.join(name), fs::read(parent.join(name))?)?;
+        }
     }
     Ok(())
 }

@@ -9,6 +9,11 @@ use holdfast_common::identity::Stat;
 use holdfast_common::sys::pidfd;
 use holdfast_common::sys::process::{Children, reap};
 
+/// What reading /proc/PID says of a process that is not there.
+fn is_gone(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(nix::libc::ESRCH)
+}
+
 /// The process, and how its end will be seen.
 pub struct Watch {
     pid: i32,
@@ -52,9 +57,10 @@ impl Watch {
     /// What is known of a process that is not our child; `None` while it runs or waits for its own parent to reap it.
     pub fn look(&self, pidfd: Option<&OwnedFd>) -> io::Result<Option<ExitRecord>> {
         let Some(fd) = pidfd else {
-            let ours = Stat::read(self.pid).is_ok();
+            // Another reason not to be read, such as too many open files, is no end.
+            let gone = Stat::read(self.pid).is_err_and(|e| is_gone(&e));
             let reason = "the process was gone before the shim could watch it";
-            return Ok((!ours).then(|| self.unknown(reason)));
+            return Ok(gone.then(|| self.unknown(reason)));
         };
         if let Some(status) = pidfd::exit_word(fd.as_fd())?.and_then(ExitStatus::from_wait_word) {
             return Ok(Some(self.record(status, Source::Pidfd)));
