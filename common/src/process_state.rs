@@ -10,6 +10,10 @@ use crate::identity::Identity;
 use crate::layout::{self, Stream};
 use crate::restart::Restarts;
 use crate::state_file::{self, DOCUMENT_LIMIT, StateFileError};
+use crate::sys::pty::Size;
+
+/// The OCI process's key for its terminal's size: an object with `height` and `width`, characters.
+pub const CONSOLE_SIZE: &str = "consoleSize";
 
 /// What a process directory's `process.json` says (containerd 0.2: `ProcessState`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -104,6 +108,14 @@ impl ProcessState {
     pub fn is_restart(&self) -> bool {
         let ours = self.holdfast.as_ref();
         ours.is_some_and(|ours| !ours.restarts.is_none())
+    }
+
+    /// The size that its terminal is to have from the beginning, if it says one.
+    pub fn console_size(&self) -> Option<Size> {
+        let size = self.process.get(CONSOLE_SIZE)?;
+        let number = |key| u16::try_from(size.get(key)?.as_u64()?).ok();
+        let (columns, rows) = (number("width")?, number("height")?);
+        (columns > 0 && rows > 0).then_some(Size { columns, rows })
     }
 
     /// The path of a stream, `/dev/null` for one that has none.

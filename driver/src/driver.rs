@@ -114,6 +114,11 @@ impl Driver {
             &dir.join(layout::INIT),
         )?;
         plan.tell(&mut process_state);
+        if let Some((width, height)) = options.console_size {
+            let size = serde_json::json!({"height": height, "width": width});
+            let key = process_state::CONSOLE_SIZE.to_owned();
+            process_state.process.insert(key, size);
+        }
         process_state.runtime_args = self.runtime_args().to_vec();
         process_state.no_pivot_root = options.no_pivot_root;
         process_state.checkpoint =

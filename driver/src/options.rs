@@ -54,6 +54,8 @@ pub struct CreateOptions {
     pub preserve_fds: u32,
     /// A socket on which the caller gets the terminal; the streams' policies do not count then.
     pub console_socket: Option<PathBuf>,
+    /// Columns and rows of its terminal, from before its program runs (OCI `process.consoleSize`).
+    pub console_size: Option<(u16, u16)>,
     /// The shim removes the container's directory when its process has ended.
     pub auto_remove: bool,
     /// Restore it from this checkpoint instead.

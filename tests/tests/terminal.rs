@@ -4,15 +4,43 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use holdfast::{ContainerId, CreateOptions};
 use holdfast_tests::command::text;
 use holdfast_tests::daemon02::{Client02, Daemon02, Stdio02};
 use holdfast_tests::gate::Gate;
-use holdfast_tests::{Sandbox, fifo, spec, wait};
+use holdfast_tests::{Proc, Sandbox, fifo, spec, wait};
 use nix::sys::signal::Signal;
 
 /// What `seq 1 LAST` prints.
 fn numbers(last: u32) -> String {
     (1..=last).map(|n| format!("{n}\n")).collect()
+}
+
+#[test]
+fn a_terminal_has_its_size_before_its_program_runs_and_without_a_shim_that_listens() {
+    let sandbox = Sandbox::new("tty-first");
+    let id = ContainerId::new(sandbox.id("first")).unwrap();
+    let options = CreateOptions {
+        console_size: Some((100, 30)),
+        ..CreateOptions::default()
+    };
+    let bundle = sandbox.sh("stty size; exec cat").terminal();
+    let container = sandbox
+        .driver()
+        .create(&id, bundle.dir(), &options)
+        .unwrap();
+    let dir = sandbox.process_dir(id.as_str(), "init");
+    let shim = sandbox.shim_of(&dir);
+    shim.signal(Signal::SIGSTOP);
+    container.start().unwrap();
+    // The program reads its input when it has asked.
+    let init = Proc::from_file(&dir.join("pid")).unwrap();
+    sandbox.wait_until("cat", || init.comm() == "cat");
+    shim.signal(Signal::SIGCONT);
+    let stdout = fifo::reader(&dir.join("stdout"));
+    assert_eq!(sandbox.read_until(&stdout, "\n"), "30 100\r\n");
+    container.delete(true).unwrap();
+    sandbox.assert_clean();
 }
 
 #[test]

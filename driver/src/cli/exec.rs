@@ -1,15 +1,12 @@
 //! `exec`: another process in a running container.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 use holdfast::{Container, ContainerId, ExecOptions, Process, ProcessId, ProcessSpec};
-use holdfast_common::sys::pty;
 use serde_json::json;
 
 use super::error::{Error, Result};
@@ -17,7 +14,7 @@ use super::globals::Globals;
 use super::launch::{console_socket, write_pid_file};
 use super::logging::Reporter;
 use super::run::{let_go, signals_failed, status_code};
-use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals};
+use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals, window};
 use super::stdio::StdioArgs;
 
 /// How long a process may take to go that has been killed.
@@ -214,14 +211,9 @@ impl ExecArgs {
     /// A program that asks for its size at once, before our first resize, gets the right one from runtimes that know
     /// `consoleSize`.
     fn with_window(&self, spec: ProcessSpec) -> ProcessSpec {
-        match pty::size(io::stdin().as_fd()) {
-            Ok(size)
-                if spec.has_terminal() && !self.detach && size.columns > 0 && size.rows > 0 =>
-            {
-                spec.set(
-                    "consoleSize",
-                    json!({"height": size.rows, "width": size.columns}),
-                )
+        match window() {
+            Some((width, height)) if spec.has_terminal() && !self.detach => {
+                spec.set("consoleSize", json!({"height": height, "width": width}))
             }
             _ => spec,
         }

@@ -9,7 +9,7 @@ use super::error::{Error, Result};
 use super::globals::Globals;
 use super::launch::{LaunchArgs, undo_unless};
 use super::logging::Reporter;
-use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals};
+use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals, window};
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -65,6 +65,11 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
     // From here on a signal does not end us between the steps; it is acted on before the start, or passed on.
     let signals = Signals::catch_all().map_err(signals_failed)?;
     let impatience = Impatience::begin().map_err(signals_failed)?;
+    // A program that asks for it at once gets the right size.
+    let options = CreateOptions {
+        console_size: window(),
+        ..options
+    };
     let container = args.launch.create(&driver, options)?;
     // A terminal that is about to be raw would stay so.
     drop(impatience);

@@ -15,7 +15,7 @@ use holdfast_common::log_line::LogLine;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
-use holdfast_common::sys::{errno_text, exec, fd, fifo};
+use holdfast_common::sys::{errno_text, exec, fd, fifo, pty};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signalfd::SignalFd;
@@ -76,8 +76,15 @@ impl Create<'_> {
                 let socket = ConsoleSocket::bind()?;
                 command.arg("--console-socket").arg(socket.path());
                 self.execute_aside(command, preserved, done)?;
+                let master = socket.receive()?;
+                // runc takes it from process.json for an exec, but not for a container.
+                if let Some(size) = self.state.console_size()
+                    && let Err(e) = pty::set_size(master.as_fd(), size)
+                {
+                    log::warn!("resize the terminal: {}", errno_text(&e));
+                }
                 Ok(Stdio::Terminal(Terminal {
-                    master: socket.receive()?,
+                    master,
                     input: ends.input,
                     input_hold: ends.input_hold,
                     output: ends.output,

@@ -358,12 +358,9 @@ impl<'a> Session<'a> {
         if !self.process.terminal() || !self.has_streams() {
             return;
         }
-        let size = pty::size(io::stdin().as_fd()).or_else(|_| pty::size(io::stdout().as_fd()));
-        // Without a terminal of ours, the process's keeps its size. A size of 0 is one that nobody knows.
-        if let Ok(size) = size
-            && size.columns > 0
-            && size.rows > 0
-            && let Err(e) = self.process.resize(size.columns, size.rows)
+        // Without a terminal of ours, the process's keeps its size.
+        if let Some((columns, rows)) = window()
+            && let Err(e) = self.process.resize(columns, rows)
         {
             log::debug!("resize terminal: {e}");
         }
@@ -372,4 +369,11 @@ impl<'a> Session<'a> {
 
 fn own_end(stream: Stream, fd: BorrowedFd<'_>, options: &mut OpenOptions) -> Result<End> {
     End::own(fd, options).map_err(|e| Error::io("open", stream.name(), e))
+}
+
+/// Columns and rows of the terminal that we are on. A size of 0 is one that nobody knows.
+pub fn window() -> Option<(u16, u16)> {
+    let size = pty::size(io::stdin().as_fd()).or_else(|_| pty::size(io::stdout().as_fd()));
+    let size = size.ok()?;
+    (size.columns > 0 && size.rows > 0).then_some((size.columns, size.rows))
 }
