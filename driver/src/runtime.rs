@@ -171,7 +171,7 @@ mod tests {
     fn its_own_words_are_its_newest_ones_in_the_log_or_else_on_stderr() {
         for (script, wanted) in [
             (
-                r#"echo '{"level":"error","msg":"new: \"x\""}' >> $2; echo noise >&2; exit 1"#,
+                r#"echo '{"level":"error","msg":"new: \"x\""}' >> $4; echo noise >&2; exit 1"#,
                 "oci runtime: new: \"x\"",
             ),
             ("echo ' plain ' >&2; exit 3", "oci runtime: plain"),
