@@ -88,6 +88,13 @@ pub enum Failure {
     Hung(Duration),
 }
 
+impl Failure {
+    /// Whether it was killed, by somebody else.
+    pub fn is_signal(&self) -> bool {
+        matches!(self, Failure::Ended(exit) if exit.code().is_none())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,6 +8,7 @@
 //!
 //! Every step is bounded in time, and none keeps the next from being taken.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_common::layout::{self, Stream};
+use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, RECORD_LIMIT};
 use holdfast_common::sys::fifo;
 use holdfast_common::sys::process::{Children, reap};
@@ -31,7 +33,6 @@ const DELETE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes the steps.
 pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
-    let here = Path::new(".");
     if holding.kind.ours {
         // Whoever polls is woken; nobody there, nobody to wake.
         if let Ok(mut line) = state_file::read_bytes(Path::new(layout::EXIT_FILE), RECORD_LIMIT) {
@@ -54,15 +55,7 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
     } = holding;
     drop(stdio);
     if !kind.exec {
-        let mut delete = runtime::command(&wire.runtime, here, &runtime_args, "delete");
-        if let Err(e) = runtime::run(delete.arg("--").arg(&wire.id), signals, DELETE_PATIENCE) {
-            log::warn!(
-                "{} delete {}: {e}; see {}",
-                wire.runtime.display(),
-                wire.id.display(),
-                layout::RUNTIME_LOG_FILE
-            );
-        }
+        delete(&wire, &runtime_args, signals);
     }
     if kind.auto_remove
         && let Ok(dir) = std::env::current_dir()
@@ -80,6 +73,27 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
     drop(claim.lock);
     drop(claim.exit);
     ExitCode::SUCCESS
+}
+
+/// Step 6. A runtime that was killed in the middle of it has left half of the container, perhaps, and is run once more, with
+/// force.
+fn delete(wire: &Wire, runtime_args: &[OsString], signals: &SignalFd) {
+    for force in [&[][..], &["--force"]] {
+        let mut delete = runtime::command(&wire.runtime, Path::new("."), runtime_args, "delete");
+        delete.args(force).arg("--").arg(&wire.id);
+        let Err(e) = runtime::run(&mut delete, signals, DELETE_PATIENCE) else {
+            return;
+        };
+        log::warn!(
+            "{} delete {}: {e}; see {}",
+            wire.runtime.display(),
+            wire.id.display(),
+            layout::RUNTIME_LOG_FILE
+        );
+        if !e.is_signal() {
+            return;
+        }
+    }
 }
 
 /// Kills the processes of a container that shares its pid namespace, and waits until they are gone: until then they may

@@ -1,0 +1,36 @@
+//! A runtime that is killed in the middle of what it does for a shim: what it has made by half, or left by half, goes. Where
+//! it may be killed, and that there is nothing else, is the crash matrix's to find out.
+
+use std::fs;
+
+use holdfast_tests::{FakeRuntime, Proc, Sandbox};
+
+#[test]
+fn a_delete_that_was_killed_is_made_once_more() {
+    // Before it has done anything; when all was gone but its directory.
+    for before in ["", r#"runc "$@"; mkdir "$ROOT/$ID""#] {
+        let sandbox = Sandbox::new("rk-delete");
+        let body = format!(
+            r#"if [ "$VERB" = delete ] && [ ! -e "$FAKE/killed" ]; then
+                ROOT='{}'; {before}
+                touch "$FAKE/killed"
+                kill -KILL $$
+            fi
+            delegate "$@""#,
+            sandbox.runtime_root().display()
+        );
+        let fake = FakeRuntime::script(&sandbox, &body);
+        let (bundle, id) = (sandbox.sh("exit 7"), sandbox.id("web"));
+        let run = ["run", "-d", "-b", bundle.arg(), &id];
+        sandbox.run_ok([&["--runtime", &fake.arg()][..], &run].concat());
+
+        assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
+        let dir = sandbox.process_dir(&id, "init");
+        sandbox.wait_until("the shim's end", || Proc::shim_of(&dir).is_none());
+        assert!(fake.dir().join("killed").exists());
+        let left = fs::read_dir(sandbox.runtime_root()).unwrap().count();
+        assert_eq!(left, 0, "{before:?}: the runtime still knows of it");
+        sandbox.run_ok(["delete", &id]);
+        sandbox.assert_clean();
+    }
+}
