@@ -3,7 +3,9 @@
 
 use std::fs;
 
+use holdfast_tests::command::show;
 use holdfast_tests::{FakeRuntime, Proc, Sandbox};
+use serde_json::json;
 
 #[test]
 fn a_delete_that_was_killed_is_made_once_more() {
@@ -31,6 +33,35 @@ fn a_delete_that_was_killed_is_made_once_more() {
         let left = fs::read_dir(sandbox.runtime_root()).unwrap().count();
         assert_eq!(left, 0, "{before:?}: the runtime still knows of it");
         sandbox.run_ok(["delete", &id]);
+        sandbox.assert_clean();
+    }
+}
+
+#[test]
+fn what_a_create_that_was_killed_had_made_goes_down_to_its_cgroups() {
+    let sandbox = Sandbox::new("rk-create");
+    // As it is when runc is killed between its cgroups and its state.json: a process that gives up, and nothing on record.
+    let body = format!(
+        r#"if [ "$VERB" = create ]; then
+            runc "$@" 9<&- || exit
+            kill -KILL "$(cat "$PIDFILE")"
+            rm -r '{}'"/$ID" "$PIDFILE"
+            kill -KILL $$
+        fi
+        delegate "$@""#,
+        sandbox.runtime_root().display()
+    );
+    let fake = FakeRuntime::script(&sandbox, &body);
+    for prefix in [None, Some(""), Some("/")] {
+        let id = sandbox.id("web");
+        let bundle = sandbox.sh("exit 7").edit(|config| {
+            if let Some(prefix) = prefix {
+                config["linux"]["cgroupsPath"] = json!(format!("{prefix}{id}"));
+            }
+        });
+        let create = ["create", "-b", bundle.arg(), &id];
+        let output = sandbox.output([&["--runtime", &fake.arg()][..], &create].concat());
+        assert_eq!(output.status.code(), Some(125), "{}", show(&output));
         sandbox.assert_clean();
     }
 }

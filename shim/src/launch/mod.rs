@@ -10,6 +10,7 @@
 //!
 //! A failure undoes what was done, so that a launch whose launcher is gone leaves nothing either.
 
+mod cgroup;
 mod console;
 mod create;
 mod process;

@@ -14,7 +14,7 @@ use holdfast_common::sys::process::{self, Children};
 use holdfast_common::sys::{pidfd, signal};
 use nix::sys::signalfd::SignalFd;
 
-use super::strays;
+use super::{cgroup, strays};
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::hold::leave;
@@ -46,8 +46,10 @@ pub fn undo_cut_off(wire: &Wire, state: &ProcessState, claim: &Claim) {
         created: false,
         cut_off: true,
     };
-    if let Ok(signals) = signal::open_signalfd() {
-        cut_off.delete_container(wire, &signals);
+    if let Ok(signals) = signal::open_signalfd()
+        && cut_off.delete_container(wire, &signals)
+    {
+        cgroup::remove(wire);
     }
     if state.exec {
         strays::kill(state);
@@ -72,8 +74,11 @@ impl Done {
         if (self.created || self.cut_off)
             && let Ok(signals) = signal::open_signalfd()
         {
-            self.delete_container(wire, &signals);
+            let deleted = self.delete_container(wire, &signals);
             kill_children(&signals);
+            if deleted && self.cut_off {
+                cgroup::remove(wire);
+            }
         }
         if self.committed && launch.replace {
             record_failure(&format!("it could not be restarted: {error}"));
@@ -87,19 +92,20 @@ impl Done {
         });
     }
 
-    fn delete_container(&self, wire: &Wire, signals: &SignalFd) {
+    /// Whether there was a container, or the half of one, to delete.
+    fn delete_container(&self, wire: &Wire, signals: &SignalFd) -> bool {
         // What the runtime was asked to create stands in the file that it was asked with.
         let Ok(state) = ProcessState::read(Path::new(".")) else {
-            return;
+            return false;
         };
         if state.exec {
-            return;
+            return false;
         }
         let args: Vec<OsString> = state.runtime_args.iter().map(Into::into).collect();
         // A runtime that hung may have hung over a container of somebody else's; one that succeeded did not. What it has
         // made by half it knows nothing of, and removes all the same when it is forced to.
         if self.cut_off && !may_be_ours(wire, &args, signals) {
-            return;
+            return false;
         }
         let mut delete = runtime::command(&wire.runtime, Path::new("."), &args, "delete");
         let _ = runtime::run(
@@ -107,6 +113,7 @@ impl Done {
             signals,
             PATIENCE,
         );
+        true
     }
 }
 
@@ -139,7 +146,7 @@ fn may_be_ours(wire: &Wire, args: &[OsString], signals: &SignalFd) -> bool {
             serde_json::from_slice::<State>(&output).is_ok_and(|state| state.bundle == wire.bundle)
         }
         // It knows of none.
-        Err(Failure::Ended(exit)) => exit.code().is_some(),
+        Err(e @ Failure::Ended(_)) => !e.is_signal(),
         Err(Failure::Io(_) | Failure::Hung(_)) => false,
     }
 }
