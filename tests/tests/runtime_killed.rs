@@ -38,6 +38,43 @@ fn a_delete_that_was_killed_is_made_once_more() {
 }
 
 #[test]
+fn a_delete_that_is_killed_again_is_left_to_whoever_recovers() {
+    for flags in [&[][..], &["--rm"]] {
+        let sandbox = Sandbox::new("rk-again");
+        let fake = FakeRuntime::script(
+            &sandbox,
+            r#"[ "$VERB" != delete ] || [ -e "$FAKE/enough" ] || kill -KILL $$
+            delegate "$@""#,
+        );
+        let (bundle, id) = (sandbox.sh("exit 7"), sandbox.id("web"));
+        let run = ["run", "-d", "-b", bundle.arg(), &id];
+        let runtime = fake.arg();
+        sandbox.run_ok(
+            ["--runtime", &runtime]
+                .iter()
+                .chain(&run[..2])
+                .chain(flags)
+                .chain(&run[2..]),
+        );
+        let dir = sandbox.process_dir(&id, "init");
+        sandbox.wait_file(&dir.join("exit.json"));
+        sandbox.wait_until("the shim's end", || Proc::shim_of(&dir).is_none());
+
+        // What the runtime still has has a name.
+        assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
+        fs::write(fake.dir().join("enough"), "").unwrap();
+        sandbox.run_ok(["recover"]);
+        sandbox.wait_until("the last shim's end", || Proc::shim_of(&dir).is_none());
+        let left = fs::read_dir(sandbox.runtime_root()).unwrap().count();
+        assert_eq!(left, 0, "the runtime still knows of it");
+        if flags.is_empty() {
+            sandbox.run_ok(["delete", &id]);
+        }
+        sandbox.assert_clean();
+    }
+}
+
+#[test]
 fn what_a_create_that_was_killed_had_made_goes_down_to_its_cgroups() {
     let sandbox = Sandbox::new("rk-create");
     // As it is when runc is killed between its cgroups and its state.json: a process that gives up, and nothing on record.

@@ -54,10 +54,10 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
         ..
     } = holding;
     drop(stdio);
-    if !kind.exec {
-        delete(&wire, &runtime_args, signals);
-    }
-    if kind.auto_remove
+    let deleted = kind.exec || delete(&wire, &runtime_args, signals);
+    // What the runtime still has keeps its name.
+    if deleted
+        && kind.auto_remove
         && let Ok(dir) = std::env::current_dir()
     {
         // The process's own directory, or with it the container's.
@@ -67,22 +67,24 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
             dir.parent().unwrap_or(&dir)
         });
     }
-    // Nothing is left to do for another shim.
-    let _ = nix::unistd::write(&claim.lock, layout::DONE);
+    if deleted {
+        // Nothing is left to do for another shim.
+        let _ = nix::unistd::write(&claim.lock, layout::DONE);
+    }
     // In this order: whoever sees the hang-up finds the lock free.
     drop(claim.lock);
     drop(claim.exit);
     ExitCode::SUCCESS
 }
 
-/// Step 6. A runtime that was killed in the middle of it has left half of the container, perhaps, and is run once more, with
-/// force.
-fn delete(wire: &Wire, runtime_args: &[OsString], signals: &SignalFd) {
+/// Step 6, and whether it was taken. A runtime that was killed in the middle of it may have left half of the container, and is
+/// run once more, with force.
+fn delete(wire: &Wire, runtime_args: &[OsString], signals: &SignalFd) -> bool {
     for force in [&[][..], &["--force"]] {
         let mut delete = runtime::command(&wire.runtime, Path::new("."), runtime_args, "delete");
         delete.args(force).arg("--").arg(&wire.id);
         let Err(e) = runtime::run(&mut delete, signals, DELETE_PATIENCE) else {
-            return;
+            return true;
         };
         log::warn!(
             "{} delete {}: {e}; see {}",
@@ -90,10 +92,12 @@ fn delete(wire: &Wire, runtime_args: &[OsString], signals: &SignalFd) {
             wire.id.display(),
             layout::RUNTIME_LOG_FILE
         );
+        // It has said no, or cannot be run: that will be so the next time as well.
         if !e.is_signal() {
-            return;
+            return true;
         }
     }
+    false
 }
 
 /// Kills the processes of a container that shares its pid namespace, and waits until they are gone: until then they may
