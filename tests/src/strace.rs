@@ -4,12 +4,12 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::command::{behind, show};
 use crate::fake_runtime::install;
-use crate::{Proc, Sandbox, binaries};
+use crate::{Proc, Running, Sandbox, binaries};
 
 /// System calls between which a launcher's world changes, or that it waits in.
 const CALLS: &str = "/^(mkdir|mknod|open|creat|write|rename|unlink|rmdir|flock|clone|fork|vfork|wait|poll|ppoll|read$)";
@@ -93,6 +93,29 @@ impl Sandbox {
         });
         end();
         strace.wait();
+    }
+}
+
+impl Sandbox {
+    /// Starts a command that stops when it has looked for a file for the first time, and waits until it has. SIGCONT to the
+    /// process, which is not the one that was started, lets it go on.
+    ///
+    /// # Panics
+    /// When it has not looked for it before the deadline.
+    #[track_caller]
+    #[must_use]
+    pub fn stopped_after_opening(&self, path: &Path, command: &Command) -> (Running<'_>, Proc) {
+        let trace = self.path().join("stopped");
+        let mut strace = Command::new("strace");
+        strace.arg("-o").arg(&trace).arg("-P").arg(path);
+        strace.args(["-e", "trace=openat"]);
+        strace.args(["-e", "inject=openat:signal=SIGSTOP:when=1"]);
+        let running = self.spawn(behind(strace, command));
+        self.wait_until("the command to be stopped", || {
+            fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("stopped by SIGSTOP"))
+        });
+        let stopped = running.process().children();
+        (running, stopped[0])
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use holdfast_tests::command::{show, text};
 use holdfast_tests::{Bundle, FakeRuntime, Gate, Proc, Running, Sandbox};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// exit.json of a container's own process.
@@ -279,6 +280,29 @@ fn a_container_that_ends_before_its_start_is_through_has_its_status() {
         &id,
     ]);
     assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
+    sandbox.run_ok(["delete", &id]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn an_end_between_two_looks_is_told_as_what_it_is() {
+    let sandbox = Sandbox::new("between");
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let id = sandbox.id("between");
+    sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &id]);
+    let dir = sandbox.process_dir(&id, "init");
+    let record = dir.join("exit.json");
+    // It has seen that there is no record, and has not yet looked for what a containerd 0.2 shim leaves in its place.
+    let wait = sandbox.holdfast(["wait", "-f", "json", &id]);
+    let (waiter, stopped) = sandbox.stopped_after_opening(&record, &wait);
+    sandbox.run_ok(["kill", &id, "KILL"]);
+    assert_eq!(exit_status(&sandbox, &id), "137");
+    stopped.signal(Signal::SIGCONT);
+
+    let told: Value = serde_json::from_slice(&waiter.wait().stdout).unwrap();
+
+    assert_eq!(told, exit_json(&sandbox, &id));
+    assert_eq!(told["signal"], 9);
     sandbox.run_ok(["delete", &id]);
     sandbox.assert_clean();
 }
