@@ -23,6 +23,9 @@ impl Sandbox {
                 command.env_remove(name);
             }
         }
+        // cargo's, for tests that load libraries: each program in it would first look for its own in all these directories, and a
+        // strace of one show little else.
+        command.env_remove("LD_LIBRARY_PATH");
         command.envs(self.environment());
         command.current_dir(self.path());
         command.args(args);

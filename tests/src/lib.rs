@@ -16,6 +16,7 @@
 //! | [`daemon`] | drivers of the library, as a daemon has them |
 //! | [`terminal`] | runs a command on a terminal of its own |
 //! | [`strace`] | kills a command at an exact point of its own doing |
+//! | [`matrix`] | somebody is killed; what must hold afterwards |
 //! | [`orphan`] | shims killed under their processes, and what is done about it |
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
 //! | [`at_end`] | what a test must not leave undone when it fails |
@@ -43,6 +44,7 @@ pub mod dump;
 pub mod fake_runtime;
 pub mod fifo;
 pub mod gate;
+pub mod matrix;
 pub mod orphan;
 pub mod process;
 pub mod refusal;

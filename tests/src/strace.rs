@@ -2,6 +2,7 @@
 //! which is then not made. strace(1) does both the counting and the killing; it does not follow children, so what the
 //! program has started goes on by itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,17 +36,27 @@ impl Sandbox {
     /// As [`Sandbox::output`], and when the command makes no directory.
     #[track_caller]
     pub fn moments(&self, command: &Command) -> Vec<Moment> {
-        let trace = self.path().join("trace");
-        let mut strace = Command::new("strace");
-        strace.arg("-o").arg(&trace);
-        strace.arg("-e").arg(format!("trace={CALLS}"));
-        let output = self.output_of(behind(strace, command));
-        let trace = fs::read_to_string(&trace).expect("read strace's output");
-        let mut moments = moments_in(&trace);
+        let output = self.output_of(self.traced(command));
+        let mut moments = self.traced_moments();
         match moments.iter().position(|m| m.call.starts_with("mkdir")) {
             Some(first) => moments.split_off(first),
-            None => panic!("makes no directory: {}\n{trace}", show(&output)),
+            None => panic!("makes no directory: {}", show(&output)),
         }
+    }
+
+    /// A command behind strace(1): once it has ended, its moments are [`Sandbox::traced_moments`].
+    #[must_use]
+    pub fn traced(&self, command: &Command) -> Command {
+        behind(self.tracer(), command)
+    }
+
+    /// What was last traced so.
+    ///
+    /// # Panics
+    /// When nothing was.
+    #[must_use]
+    pub fn traced_moments(&self) -> Vec<Moment> {
+        moments_in(&fs::read_to_string(self.trace()).expect("read strace's output"))
     }
 
     /// Runs a command without input, and kills it with SIGKILL at a moment. The exit status is the killed
@@ -55,7 +66,43 @@ impl Sandbox {
     /// As [`Sandbox::output`].
     #[track_caller]
     pub fn killed_at(&self, moment: &Moment, command: &Command) -> Output {
-        self.output_of(behind(killer(moment), command))
+        self.output_of(self.doomed(moment, command))
+    }
+
+    /// A command that is killed with SIGKILL at a moment.
+    #[must_use]
+    pub fn doomed(&self, moment: &Moment, command: &Command) -> Command {
+        behind(self.killer(moment), command)
+    }
+
+    /// Whether the last one that was to be killed at a moment was: the moment may not have come this time.
+    pub fn was_killed(&self) -> bool {
+        let trace = fs::read_to_string(self.kill_trace()).unwrap_or_default();
+        // The next one must not find it.
+        let _ = fs::remove_file(self.kill_trace());
+        trace.contains("+++ killed by SIGKILL +++")
+    }
+
+    fn tracer(&self) -> Command {
+        let mut strace = Command::new("strace");
+        strace.arg("-o").arg(self.trace());
+        strace.arg("-e").arg(format!("trace={CALLS}"));
+        strace
+    }
+
+    fn killer(&self, moment: &Moment) -> Command {
+        let mut strace = Command::new("strace");
+        strace.arg("-o").arg(self.kill_trace());
+        strace.args(moment.kill());
+        strace
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.path().join("trace")
+    }
+
+    fn kill_trace(&self) -> PathBuf {
+        self.path().join("kill-trace")
     }
 }
 
@@ -66,12 +113,8 @@ impl Sandbox {
     /// When the process has not ended before the deadline.
     #[track_caller]
     pub fn moments_of(&self, process: Proc, end: impl FnOnce()) -> Vec<Moment> {
-        let trace = self.path().join("trace");
-        let mut strace = Command::new("strace");
-        strace.arg("-o").arg(&trace);
-        strace.arg("-e").arg(format!("trace={CALLS}"));
-        self.beside(strace, process, end);
-        moments_in(&fs::read_to_string(&trace).expect("read strace's output"))
+        self.beside(self.tracer(), process, end);
+        self.traced_moments()
     }
 
     /// Kills a process that runs already with SIGKILL at a moment on the way to its end, which `end` brings about.
@@ -80,7 +123,7 @@ impl Sandbox {
     /// When the process has not ended before the deadline.
     #[track_caller]
     pub fn kill_at(&self, moment: &Moment, process: Proc, end: impl FnOnce()) {
-        self.beside(killer(moment), process, end);
+        self.beside(self.killer(moment), process, end);
     }
 
     #[track_caller]
@@ -128,10 +171,7 @@ impl Sandbox {
     /// When it cannot be written.
     #[must_use]
     pub fn traced_shim(&self, moment: Option<&Moment>) -> PathBuf {
-        let words = match moment {
-            Some(moment) => moment.kill().join(" "),
-            None => format!("-o '{}' -e 'trace={CALLS}'", self.launch_trace().display()),
-        };
+        let words = self.words(moment);
         let shim = self.path().join("traced-shim");
         let real = binaries::shim();
         let text = format!(
@@ -161,26 +201,81 @@ impl Sandbox {
         moments_in(&lines.map(str::trim_start).collect::<Vec<_>>().join("\n"))
     }
 
+    /// A runtime that is runc, but for one verb: there it is behind strace(1), like a [traced shim](Sandbox::traced_shim),
+    /// with all of its threads; `after` are shell commands for when it has ended so.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn traced_runtime(&self, verb: &str, moment: Option<&Moment>, after: &str) -> PathBuf {
+        let words = self.words(moment);
+        // strace ends as what it traces does, by the same signal.
+        let exec = if after.is_empty() { "exec" } else { "" };
+        let runtime = self.path().join("traced-runtime");
+        let text = format!(
+            "#!/bin/sh\ncase \" $* \" in\n*' {verb} '*) {exec} strace -f -b execve {words} runc \"$@\"; {after};;\n*) exec runc \"$@\";;\nesac\n"
+        );
+        install(&runtime, &text);
+        runtime
+    }
+
+    /// What the last [traced runtime](Sandbox::traced_runtime) did: each call as often as the busiest of its threads made it.
+    ///
+    /// # Panics
+    /// When there was none.
+    #[must_use]
+    pub fn runtime_moments(&self) -> Vec<Moment> {
+        let trace = fs::read_to_string(self.launch_trace()).expect("read strace's output");
+        let mut made: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut moments: Vec<Moment> = Vec::new();
+        for (pid, rest) in trace.lines().filter_map(|line| line.split_once(' ')) {
+            let Some(call) = call_of(rest.trim_start()) else {
+                continue;
+            };
+            let nth = made.entry((pid, call)).or_default();
+            *nth += 1;
+            let moment = Moment {
+                call: call.to_owned(),
+                nth: *nth,
+            };
+            if !moments.contains(&moment) {
+                moments.push(moment);
+            }
+        }
+        moments
+    }
+
+    /// strace's, for a script.
+    fn words(&self, moment: Option<&Moment>) -> String {
+        match moment {
+            Some(moment) => format!(
+                "-o '{}' {}",
+                self.kill_trace().display(),
+                moment.kill().join(" ")
+            ),
+            None => format!("-o '{}' -e 'trace={CALLS}'", self.launch_trace().display()),
+        }
+    }
+
     fn launch_trace(&self) -> PathBuf {
         self.path().join("launch-trace")
     }
 }
 
 impl Moment {
+    /// Whether it comes right before a call of this name.
+    #[must_use]
+    pub fn is(&self, call: &str) -> bool {
+        self.call == call
+    }
+
     /// strace's words for killing there.
-    fn kill(&self) -> [String; 6] {
+    fn kill(&self) -> [String; 4] {
         let Moment { call, nth } = self;
         let trace = format!("trace={call}");
         let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
-        ["-o", "/dev/null", "-e", &trace, "-e", &inject].map(str::to_owned)
+        ["-e", &trace, "-e", &inject].map(str::to_owned)
     }
-}
-
-/// strace, up to the command that it kills at a moment.
-fn killer(moment: &Moment) -> Command {
-    let mut strace = Command::new("strace");
-    strace.args(moment.kill());
-    strace
 }
 
 fn moments_in(trace: &str) -> Vec<Moment> {

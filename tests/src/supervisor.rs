@@ -47,6 +47,19 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    /// Removes the lock's file, if there is one: nobody supervises the root any more.
+    ///
+    /// # Panics
+    /// When it cannot be removed.
+    pub fn forget_supervision(&self) {
+        match std::fs::remove_file(self.root().join(LOCK)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("remove {LOCK}: {e}"),
+            _ => (),
+        }
+    }
+}
+
 impl Supervisor<'_> {
     /// Its events so far.
     ///
@@ -111,6 +124,12 @@ impl Supervisor<'_> {
     #[must_use]
     pub fn process(&self) -> Proc {
         self.running.process()
+    }
+
+    /// Whether it has restored everything.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.events().iter().any(|event| event["event"] == "ready")
     }
 
     /// Kills it with SIGKILL, as a crash would.
