@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,15 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {} (start time {})", self.pid, self.start_time)
     }
+}
+
+/// `DEV:INODE` of the executable that a process runs, as the file `created` has it.
+///
+/// # Errors
+/// `NotFound` when the process is gone, or ending; `PermissionDenied` when it is another user's.
+pub fn executable_of(pid: i32) -> io::Result<String> {
+    let meta = std::fs::metadata(format!("/proc/{pid}/exe"))?;
+    Ok(format!("{}:{}", meta.dev(), meta.ino()))
 }
 
 /// A start time that no process has: ticks since boot would take five billion years to get there.

@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use holdfast_common::identity::Identity;
+use holdfast_common::identity::{Identity, executable_of};
 use holdfast_common::layout;
 use holdfast_common::state_file::{self, RECORD_LIMIT};
 use serde::{Deserialize, Serialize};
@@ -134,16 +133,14 @@ pub(crate) fn runs_what_created(dir: &Path, identity: Identity) -> Result<Option
         Err(e) if e.is_absent() => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    let exe = format!("/proc/{}/exe", identity.pid);
-    match std::fs::metadata(&exe) {
-        Ok(exe) => {
-            let now = format!("{}:{}", exe.dev(), exe.ino());
-            Ok(Some(created.trim_ascii() == now.as_bytes()))
-        }
+    match executable_of(identity.pid) {
+        Ok(now) => Ok(Some(created.trim_ascii() == now.as_bytes())),
         // It is ending: what it last was is not known any more, and does not matter.
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Some(false)),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
-        Err(e) => Err(Error::io("look at", exe)(e)),
+        Err(e) => Err(Error::io("look at", format!("/proc/{}/exe", identity.pid))(
+            e,
+        )),
     }
 }
 

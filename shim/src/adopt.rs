@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source, read_status_number};
-use holdfast_common::identity::Identity;
+use holdfast_common::identity::{Identity, executable_of};
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::ready::Report;
@@ -70,18 +70,17 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         return Ok(None);
     }
     let recorded = ExitRecord::read(here)?;
-    // It comes after `pid` and `starttime`: where one of them is missing beside it, somebody removed that.
-    let created = here.join(layout::CREATED_FILE).exists();
     let identity = match Identity::recorded(here) {
         Ok(Some(identity)) => Some(identity),
         _ if recorded.is_some() => None,
-        Ok(None) if created => {
+        // It was there before `created` was: somebody removed it.
+        Ok(None) if here.join(layout::CREATED_FILE).exists() => {
             let missing = io::ErrorKind::NotFound.into();
             return Err(Error::io("read", layout::PID_FILE)(missing));
         }
         Ok(None) => None,
         // The runtime had written `pid`, the shim not yet `starttime`.
-        Err(e) if e.is_absent() && !created => None,
+        Err(e) if e.is_absent() && !was_started(here) => None,
         // What cannot be read or understood is no reason to take the process for one that never was.
         Err(e) => return Err(e.into()),
     };
@@ -143,6 +142,13 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
     hold::leave::leave(holding, &signals);
     launcher.report(&Report::Ended {});
     Ok(None)
+}
+
+/// Whether whoever `pid` names has gone on from what the runtime had created. Nobody could before there was a `starttime`.
+fn was_started(here: &Path) -> bool {
+    let created = std::fs::read(here.join(layout::CREATED_FILE));
+    let now = state_file::read_value(&here.join(layout::PID_FILE)).map(executable_of);
+    matches!((created, now), (Ok(created), Ok(Ok(now))) if created.trim_ascii() != now.as_bytes())
 }
 
 fn unknown(identity: &Identity) -> ExitRecord {

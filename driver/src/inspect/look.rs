@@ -115,8 +115,21 @@ fn process(id: &ContainerId, name: &str, dir: PathBuf) -> Inspection {
 
 /// The process by its files and by the kernel, and its cgroups.
 fn kernel(dir: &Path) -> (ProcessFacts, Vec<String>) {
-    let pid = number(dir, layout::PID_FILE);
-    let start_time = number(dir, layout::START_TIME_FILE);
+    let removed = |name| format!("{} was removed", dir.join(name).display());
+    let pid = match state_file::read_value(&dir.join(layout::PID_FILE)).into() {
+        // It was there before `created` was.
+        Seen::<i32>::Absent if dir.join(layout::CREATED_FILE).exists() => {
+            Seen::unreadable(removed(layout::PID_FILE))
+        }
+        pid => pid,
+    };
+    let start_time = match state_file::read_value(&dir.join(layout::START_TIME_FILE)).into() {
+        // It was there before anybody could start it.
+        Seen::<u64>::Absent if was_started(dir, pid.value()) => {
+            Seen::unreadable(removed(layout::START_TIME_FILE))
+        }
+        start_time => start_time,
+    };
     let identity = Identity::recorded(dir).ok().flatten();
     let (existence, state) = identity.map_or((Existence::Unrecorded, None), exists);
     let runs = identity.filter(|_| existence == Existence::Runs);
@@ -137,15 +150,10 @@ fn kernel(dir: &Path) -> (ProcessFacts, Vec<String>) {
     (facts, cgroups.lines().map(str::to_owned).collect())
 }
 
-/// One of the two numbers that say who the process is. Both are there before `created` is.
-fn number<T: std::str::FromStr<Err: std::fmt::Display>>(dir: &Path, name: &str) -> Seen<T> {
-    let path = dir.join(name);
-    match state_file::read_value(&path).into() {
-        Seen::Absent if dir.join(layout::CREATED_FILE).exists() => {
-            Seen::unreadable(format!("{} was removed", path.display()))
-        }
-        seen => seen,
-    }
+/// Whether a process has gone on from what its runtime had created.
+fn was_started(dir: &Path, pid: Option<&i32>) -> bool {
+    let identity = pid.and_then(|pid| Identity::of(*pid).ok());
+    identity.is_some_and(|it| matches!(state::runs_what_created(dir, it), Ok(Some(false))))
 }
 
 /// Whether somebody is who was recorded, and what the kernel's letter for him is.

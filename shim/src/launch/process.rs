@@ -1,10 +1,9 @@
 //! The process that the runtime has created: who it is, and what its end will ask for.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use holdfast_common::identity::Identity;
+use holdfast_common::identity::{Identity, executable_of};
 use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
@@ -31,18 +30,14 @@ pub fn record(dir: &Path, state: &ProcessState) -> Result<Identity, Error> {
 
 fn record_executable(dir: &Path, pid: i32) -> Result<(), Error> {
     use io::ErrorKind::{NotFound, PermissionDenied};
-    let exe = format!("/proc/{pid}/exe");
-    match std::fs::metadata(&exe) {
-        Ok(exe) => {
-            let text = format!("{}:{}", exe.dev(), exe.ino());
-            Ok(state_file::write_bytes(
-                &dir.join(layout::CREATED_FILE),
-                text.as_bytes(),
-            )?)
-        }
+    match executable_of(pid) {
+        Ok(text) => Ok(state_file::write_bytes(
+            &dir.join(layout::CREATED_FILE),
+            text.as_bytes(),
+        )?),
         // It has ended, or (without root) may not be looked at.
         Err(e) if matches!(e.kind(), NotFound | PermissionDenied) => Ok(()),
-        Err(e) => Err(Error::io("look at", exe)(e)),
+        Err(e) => Err(Error::io("look at", format!("/proc/{pid}/exe"))(e)),
     }
 }
 
