@@ -7,8 +7,12 @@ use std::path::PathBuf;
 pub const STATE_FILE: &str = "state.json";
 /// Locked by whoever changes the container.
 pub const LOCK_FILE: &str = "lock";
-/// Reserved for the container's event log.
+/// What happened to the container, JSON lines.
 pub const EVENTS_FILE: &str = "events.log";
+/// Appended to its name: the file that was full before the present one.
+pub const PREVIOUS_SUFFIX: &str = ".1";
+/// [`EVENTS_FILE`] with [`PREVIOUS_SUFFIX`].
+pub const PREVIOUS_EVENTS_FILE: &str = "events.log.1";
 
 /// There when somebody stopped the container on purpose, so that `unless-stopped` does not restart it.
 pub const STOPPED_FILE: &str = "stopped";
@@ -56,7 +60,13 @@ pub const TERMINAL_LOST_FILE: &str = "terminal.lost";
 pub const UNREAD_SUFFIX: &str = ".unread";
 
 /// Names that stand for files inside a container's directory, so that no exec may be called so.
-pub const RESERVED_PROCESS_NAMES: [&str; 4] = [STATE_FILE, LOCK_FILE, EVENTS_FILE, STOPPED_FILE];
+pub const RESERVED_PROCESS_NAMES: [&str; 5] = [
+    STATE_FILE,
+    LOCK_FILE,
+    EVENTS_FILE,
+    PREVIOUS_EVENTS_FILE,
+    STOPPED_FILE,
+];
 
 /// First character of everything unfinished: staging directories and temporary files. No id can contain it.
 pub const UNFINISHED: char = '~';

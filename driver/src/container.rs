@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_common::container_state::ContainerState;
+use holdfast_common::event_record::EventWord;
 use holdfast_common::exit_record::ExitStatus;
 use holdfast_common::id::{ContainerId, ProcessId};
 use holdfast_common::identity::Identity;
@@ -198,6 +199,12 @@ impl Container {
     }
 
     fn start_locked(&self) -> Result<()> {
+        self.start_created()?;
+        self.record_event(EventWord::StartContainer);
+        Ok(())
+    }
+
+    fn start_created(&self) -> Result<()> {
         let init = self.init()?;
         let (status, identity) = state::of_init(&init, || self.runtime_state())?;
         if status != Status::Created {

@@ -44,6 +44,7 @@ mod directory;
 mod driver;
 mod end;
 mod error;
+mod events;
 mod exec;
 mod freezer;
 pub mod inspect;

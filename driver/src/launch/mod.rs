@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_common::container_state::ContainerState;
+use holdfast_common::event_log::EventLog;
 use holdfast_common::id::{ContainerId, ProcessId};
 use holdfast_common::identity::Identity;
 use holdfast_common::layout::{self, Stream};
@@ -141,6 +142,7 @@ impl Launch {
         if let Some(state) = &self.container_state {
             make_dir(&dir)?;
             state.write(staging)?;
+            EventLog::of(staging).make()?;
         }
         let streams = self.plan.fifos.iter().map(|stream| stream.name());
         for name in [layout::CONTROL_FIFO, layout::EXIT_FIFO]

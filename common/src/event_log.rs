@@ -1,0 +1,367 @@
+//! A container's `events.log`: appending to it, as anybody may who has done something to the container, the shim among
+//! them. Lines of [`EventRecord`], after one that names the log ([`Header`]). Reading it in order is the driver's.
+//!
+//! - A line is one write, by the holder of the file's lock; what a full disk cuts short is taken back. So a reader, who
+//!   needs no lock, sees whole lines, and at worst one at the end that has only begun.
+//! - A file that is full makes room by rename, under the same lock, and never disappears for an instant: a link keeps it as
+//!   `events.log.1`, then its successor, with its first line in it, takes its name.
+//! - Nobody waits long for the lock: a holder who was stopped must not stop a shim. The line is then written without it,
+//!   which O_APPEND allows; only making room waits for the next.
+
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::event_record::{EventRecord, EventWord};
+use crate::layout;
+use crate::state_file::{Cause, StateFileError};
+
+/// How long a file may grow, bytes; there are two of them.
+pub const FULL: u64 = 1 << 20;
+/// How far beyond that, when no successor can be made.
+const OVERFULL: u64 = 2 * FULL;
+/// How long a lock is waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The first line of a file: which log it belongs to, and which of its files it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The log's own name, 16 hexadecimal digits: a container of the same id that comes later has another.
+    pub log: String,
+    /// 0 for the first file, one more for each that followed.
+    pub generation: u64,
+}
+
+impl Header {
+    /// The first file of a new log.
+    pub fn fresh() -> Self {
+        // std seeds it from the system's random source, anew each time.
+        let random = RandomState::new().build_hasher().finish();
+        Self {
+            log: format!("{random:016x}"),
+            generation: 0,
+        }
+    }
+
+    /// The line, end included.
+    pub fn encode(&self) -> Vec<u8> {
+        // A string and a number: cannot fail to serialize.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+
+    /// Understands a line, with or without its end.
+    pub fn decode(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+
+    /// The header of an open file; `None` when its first line is none.
+    pub fn read(file: &File) -> Option<Self> {
+        let mut line = Vec::new();
+        let mut file = file;
+        file.seek(SeekFrom::Start(0)).ok()?;
+        // One is shorter than this.
+        BufReader::with_capacity(256, file.take(256))
+            .read_until(b'\n', &mut line)
+            .ok()?;
+        Self::decode(&line)
+    }
+}
+
+/// What is known of an event in a log.
+enum Told {
+    Yes,
+    No,
+    /// It is not there, and older lines are not there any more.
+    Forgotten,
+}
+
+/// One container's log.
+#[derive(Debug, Clone)]
+pub struct EventLog {
+    path: PathBuf,
+}
+
+impl EventLog {
+    /// The log of the container that has this directory; it need not exist.
+    pub fn of(container_dir: &Path) -> Self {
+        Self {
+            path: container_dir.join(layout::EVENTS_FILE),
+        }
+    }
+
+    /// Makes it, while nobody else knows of the directory yet.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn make(&self) -> Result<(), StateFileError> {
+        let make = || create_new(&self.path)?.write_all(&Header::fresh().encode());
+        make().map_err(|e| self.failed(e))
+    }
+
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// The system's; nothing was added then.
+    pub fn append(&self, event: &EventRecord) -> Result<(), StateFileError> {
+        let mut open = Open::new(&self.path).map_err(|e| self.failed(e))?;
+        open.add(&event.encode()).map_err(|e| self.failed(e))
+    }
+
+    /// Adds an event that happens once, unless somebody was quicker; whether it was added. Where that cannot be told any more,
+    /// because older lines were dropped, a beginning has been told long ago, and an end has not.
+    ///
+    /// # Errors
+    /// The system's; nothing was added then.
+    pub fn append_once(&self, event: &EventRecord) -> Result<bool, StateFileError> {
+        let mut open = Open::new(&self.path).map_err(|e| self.failed(e))?;
+        let told = match open.search(event).map_err(|e| self.failed(e))? {
+            Told::Yes => true,
+            Told::No => false,
+            Told::Forgotten => !matches!(
+                event.word,
+                EventWord::Exit | EventWord::ExitProcess | EventWord::Oom
+            ),
+        };
+        if !told {
+            let added = open.add(&event.encode());
+            added.map_err(|e| self.failed(e))?;
+        }
+        Ok(!told)
+    }
+
+    /// Goes through everything that it still says, oldest first. One that is not there says nothing.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn each(&self, each: impl FnMut(EventRecord)) -> Result<(), StateFileError> {
+        let read = || match open_to_read(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            file => each_of_both(&self.path, &file?, each),
+        };
+        read().map_err(|e| StateFileError {
+            operation: "read",
+            path: self.path.clone(),
+            cause: Cause::Io(e),
+        })
+    }
+
+    fn failed(&self, cause: io::Error) -> StateFileError {
+        StateFileError {
+            operation: "append to",
+            path: self.path.clone(),
+            cause: Cause::Io(cause),
+        }
+    }
+}
+
+/// The name of the file that was full before a log's present one.
+pub fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(layout::PREVIOUS_SUFFIX);
+    name.into()
+}
+
+/// The present file of a log, locked if that was to be had.
+struct Open<'a> {
+    path: &'a Path,
+    file: File,
+    locked: bool,
+}
+
+impl<'a> Open<'a> {
+    fn new(path: &'a Path) -> io::Result<Self> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let file = open(path)?;
+            let mut locked = file.try_lock().is_ok();
+            while !locked && Instant::now() < until {
+                // Nothing tells when a lock is released: a millisecond must pass.
+                std::thread::sleep(Duration::from_millis(1));
+                locked = file.try_lock().is_ok();
+            }
+            let (held, there) = (file.metadata()?, std::fs::symlink_metadata(path));
+            let same =
+                there.is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()));
+            // Else it has a successor since.
+            if same || Instant::now() >= until {
+                return Ok(Self { path, file, locked });
+            }
+        }
+    }
+
+    /// Adds a line, in this file or in the next.
+    fn add(&mut self, line: &[u8]) -> io::Result<()> {
+        let size = self.file.metadata()?.len();
+        if size == 0 {
+            let header = self.successor().encode();
+            return self.write(size, &[&header, line].concat());
+        }
+        if self.locked && size + line.len() as u64 > FULL {
+            match self.make_room(line) {
+                Ok(()) => return Ok(()),
+                // No space for a new file, perhaps, where there is still some for a line.
+                Err(e) if size + line.len() as u64 > OVERFULL => return Err(e),
+                Err(_) => (),
+            }
+        }
+        if self.ends_torn(size)? {
+            // A machine that stopped in the middle of a write: what comes next is not to become part of that.
+            return self.write(size, &[b"\n", line].concat());
+        }
+        self.write(size, line)
+    }
+
+    fn write(&mut self, size: u64, bytes: &[u8]) -> io::Result<()> {
+        let written = loop {
+            match self.file.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => (),
+                written => break written?,
+            }
+        };
+        if written == bytes.len() {
+            return Ok(());
+        }
+        // The disk was full in the middle of it. Without the lock, somebody else's line may stand behind.
+        if self.locked {
+            self.file.set_len(size)?;
+        }
+        Err(nix::Error::ENOSPC.into())
+    }
+
+    fn ends_torn(&mut self, size: u64) -> io::Result<bool> {
+        let mut last = [0];
+        self.file.seek(SeekFrom::Start(size - 1))?;
+        self.file.read_exact(&mut last)?;
+        Ok(last != *b"\n")
+    }
+
+    /// Puts a successor with a first line in this file's place.
+    fn make_room(&mut self, line: &[u8]) -> io::Result<()> {
+        let unfinished = |name: &str| {
+            let name = format!("{}{name}.{}", layout::UNFINISHED, std::process::id());
+            self.path.with_file_name(name)
+        };
+        let (next, kept) = (
+            unfinished(layout::EVENTS_FILE),
+            unfinished(layout::PREVIOUS_SUFFIX),
+        );
+        let header = self.successor().encode();
+        let replace = || -> io::Result<()> {
+            create_new(&next)?.write_all(&[&header, line].concat())?;
+            let _ = std::fs::remove_file(&kept);
+            std::fs::hard_link(self.path, &kept)?;
+            std::fs::rename(&kept, previous(self.path))?;
+            std::fs::rename(&next, self.path)
+        };
+        replace().inspect_err(|_| {
+            // Best effort: the failure itself is the one to tell.
+            let _ = (std::fs::remove_file(&next), std::fs::remove_file(&kept));
+        })
+    }
+
+    /// What the file after this one begins with; after one that is empty, and was nobody's file yet, its own.
+    fn successor(&self) -> Header {
+        let before = Header::read(&self.file);
+        let before = before.or_else(|| Header::read(&open_to_read(&previous(self.path)).ok()?));
+        match before {
+            Some(Header { log, generation }) => Header {
+                log,
+                generation: generation + 1,
+            },
+            None => Header::fresh(),
+        }
+    }
+
+    fn search(&mut self, event: &EventRecord) -> io::Result<Told> {
+        let mut found = false;
+        let each = |line: EventRecord| found |= line.is_same_event(event);
+        each_of_both(self.path, &self.file, each)?;
+        if found {
+            return Ok(Told::Yes);
+        }
+        let oldest = match open_to_read(&previous(self.path)) {
+            Ok(file) => Header::read(&file),
+            Err(_) => Header::read(&self.file),
+        };
+        Ok(match oldest {
+            Some(Header {
+                generation: 1.., ..
+            }) => Told::Forgotten,
+            _ => Told::No,
+        })
+    }
+}
+
+/// Goes through both files of a log, oldest line first.
+fn each_of_both(path: &Path, file: &File, mut each: impl FnMut(EventRecord)) -> io::Result<()> {
+    match open_to_read(&previous(path)) {
+        // A link that is left of an interrupted change: the same file.
+        Ok(before) if before.metadata()?.ino() == file.metadata()?.ino() => (),
+        Ok(before) => each_line(&before, &mut each)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => (),
+        Err(e) => return Err(e),
+    }
+    each_line(file, &mut each)
+}
+
+/// Goes through a file, as far back as one of ours may reach: whatever else has been put there, this has a bound.
+fn each_line(mut file: &File, each: &mut impl FnMut(EventRecord)) -> io::Result<()> {
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(OVERFULL)))?;
+    let mut lines = BufReader::new(file.take(OVERFULL));
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        if let Some(event) = EventRecord::decode(&line) {
+            each(event);
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true);
+    must_be_a_file(options.mode(0o600).custom_flags(FLAGS).open(path)?)
+}
+
+/// Opens one of a log's files for reading, whatever may bear its name.
+///
+/// # Errors
+/// open(2)'s; `InvalidInput` when it is no regular file.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    must_be_a_file(
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(FLAGS)
+            .open(path)?,
+    )
+}
+
+fn must_be_a_file(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"))
+    }
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    // A namesake of ours, whose pid this process has now, died half way.
+    let _ = std::fs::remove_file(path);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.custom_flags(libc::O_CLOEXEC).open(path)
+}
+
+#[cfg(test)]
+mod tests;

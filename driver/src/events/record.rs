@@ -1,0 +1,43 @@
+//! The driver's own lines in a container's event log.
+
+use holdfast_common::event_log::EventLog;
+use holdfast_common::event_record::{EventRecord, EventWord};
+
+use crate::container::Container;
+use crate::error::Result;
+
+impl Container {
+    /// Says in the container's event log what was just done to it, as a whole: `StartContainer`, `Pause`, `Resume` or `Live`. To
+    /// be called right after it was done, once, by whoever did it, with the container's lock still held if it was taken:
+    ///
+    /// ```ignore
+    /// self.run_runtime("pause", &["--", self.id.as_str()])?;
+    /// self.record_event(EventWord::Pause);
+    /// ```
+    ///
+    /// What cannot be written is dropped with a word in the log: what was done was done. Nothing is written for a
+    /// container that containerd 0.2 made, whose directory is not ours to put files in. The other words are the shim's.
+    pub(crate) fn record_event(&self, word: EventWord) {
+        if self.container_state().holdfast.is_none() {
+            return;
+        }
+        match self.try_record_event(word) {
+            Ok(()) => (),
+            // It went with its process, as its creator had asked, and its log with it.
+            Err(e) if !self.dir().exists() => log::debug!("{e}"),
+            Err(e) => log::warn!("event {word} of {}: {e}", self.id()),
+        }
+    }
+
+    fn try_record_event(&self, word: EventWord) -> Result<()> {
+        let init = self.init()?;
+        let event = EventRecord::now(word, init.id().clone(), init.identity()?);
+        let log = EventLog::of(self.dir());
+        match word {
+            // The shim of a process that has ended already has seen to it that its start comes before its end.
+            EventWord::StartContainer => log.append_once(&event).map(drop)?,
+            _ => log.append(&event)?,
+        }
+        Ok(())
+    }
+}
