@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event_record::{EventRecord, EventWord};
+use crate::event_record::EventRecord;
 use crate::layout;
 use crate::state_file::{Cause, StateFileError};
 
@@ -74,14 +74,6 @@ impl Header {
     }
 }
 
-/// What is known of an event in a log.
-enum Told {
-    Yes,
-    No,
-    /// It is not there, and older lines are not there any more.
-    Forgotten,
-}
-
 /// One container's log.
 #[derive(Debug, Clone)]
 pub struct EventLog {
@@ -114,26 +106,39 @@ impl EventLog {
         open.add(&event.encode()).map_err(|e| self.failed(e))
     }
 
-    /// Adds an event that happens once, unless somebody was quicker; whether it was added. Where that cannot be told any more,
-    /// because older lines were dropped, a beginning has been told long ago, and an end has not.
+    /// Adds an event that happens once, unless somebody was quicker; whether it was added.
     ///
     /// # Errors
     /// The system's; nothing was added then.
     pub fn append_once(&self, event: &EventRecord) -> Result<bool, StateFileError> {
-        let mut open = Open::new(&self.path).map_err(|e| self.failed(e))?;
-        let told = match open.search(event).map_err(|e| self.failed(e))? {
-            Told::Yes => true,
-            Told::No => false,
-            Told::Forgotten => !matches!(
-                event.word,
-                EventWord::Exit | EventWord::ExitProcess | EventWord::Oom
-            ),
+        Ok(self.append_missing(std::slice::from_ref(event))? > 0)
+    }
+
+    /// Adds those of some events, which happen once each, that are not told yet, in their order; how many. Where that cannot be
+    /// told any more, because older lines were dropped, a beginning was told long ago, and an end was not.
+    ///
+    /// # Errors
+    /// The system's; the rest was not added then.
+    pub fn append_missing(&self, events: &[EventRecord]) -> Result<usize, StateFileError> {
+        let append = || {
+            let mut open = Open::new(&self.path)?;
+            let (told, forgetful) = open.search(events)?;
+            let mut added = 0;
+            for (event, told) in events.iter().zip(told) {
+                let forgotten = forgetful && event.word.begins();
+                if !told && !forgotten {
+                    open = if added == 0 {
+                        open
+                    } else {
+                        Open::new(&self.path)?
+                    };
+                    open.add(&event.encode())?;
+                    added += 1;
+                }
+            }
+            Ok(added)
         };
-        if !told {
-            let added = open.add(&event.encode());
-            added.map_err(|e| self.failed(e))?;
-        }
-        Ok(!told)
+        append().map_err(|e| self.failed(e))
     }
 
     /// Goes through everything that it still says, oldest first. One that is not there says nothing.
@@ -279,23 +284,19 @@ impl<'a> Open<'a> {
         }
     }
 
-    fn search(&mut self, event: &EventRecord) -> io::Result<Told> {
-        let mut found = false;
-        let each = |line: EventRecord| found |= line.is_same_event(event);
-        each_of_both(self.path, &self.file, each)?;
-        if found {
-            return Ok(Told::Yes);
-        }
+    /// Which of some events it tells of, and whether older lines are not there any more.
+    fn search(&self, events: &[EventRecord]) -> io::Result<(Vec<bool>, bool)> {
+        let mut told = vec![false; events.len()];
+        each_of_both(self.path, &self.file, |line| {
+            for (event, told) in events.iter().zip(&mut told) {
+                *told |= line.is_same_event(event);
+            }
+        })?;
         let oldest = match open_to_read(&previous(self.path)) {
             Ok(file) => Header::read(&file),
             Err(_) => Header::read(&self.file),
         };
-        Ok(match oldest {
-            Some(Header {
-                generation: 1.., ..
-            }) => Told::Forgotten,
-            _ => Told::No,
-        })
+        Ok((told, oldest.is_some_and(|header| header.generation > 0)))
     }
 }
 

@@ -52,6 +52,22 @@ impl EventWord {
         EventWord::Live,
     ];
 
+    /// Whether it is among the first things told of a process.
+    pub const fn begins(self) -> bool {
+        match self {
+            EventWord::StartContainer
+            | EventWord::Restart
+            | EventWord::Restore
+            | EventWord::StartProcess => true,
+            EventWord::Pause
+            | EventWord::Resume
+            | EventWord::Exit
+            | EventWord::ExitProcess
+            | EventWord::Oom
+            | EventWord::Live => false,
+        }
+    }
+
     /// docker's word.
     pub const fn word(self) -> &'static str {
         match self {
@@ -153,12 +169,14 @@ impl EventRecord {
     }
 
     /// Whether another record speaks of the same event, whenever and by whomever it was written: what happens once to a
-    /// process is to be told once.
+    /// process is to be told once. Where there was no process (a restart that failed), the time, which is that of exit.json,
+    /// has to do.
     pub fn is_same_event(&self, other: &Self) -> bool {
         self.word == other.word
             && self.process == other.process
             && self.identity == other.identity
             && self.oom_kills == other.oom_kills
+            && (self.identity.is_some() || self.time == other.time)
     }
 
     /// The line as bytes, end included, for one write.

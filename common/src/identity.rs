@@ -22,6 +22,8 @@ pub struct Stat {
     pub state: char,
     /// Field 4: the parent's pid.
     pub parent: i32,
+    /// Field 9: the kernel's flags (`PF_…`, include/linux/sched.h).
+    pub flags: u32,
     /// Field 22: clock ticks since boot at which the process started.
     pub start_time: u64,
 }
@@ -49,13 +51,21 @@ impl Stat {
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
-        // Fields 5 to 21 lie between.
-        let start_time = fields.nth(17)?.parse().ok()?;
+        // Fields 5 to 8, and 10 to 21, lie between.
+        let flags = fields.nth(4)?.parse().ok()?;
+        let start_time = fields.nth(12)?.parse().ok()?;
         Some(Stat {
             state,
             parent,
+            flags,
             start_time,
         })
+    }
+
+    /// Whether it has executed a program since it was forked. A container's process has not before its `start`, whatever
+    /// the runtime; also readable when it has ended and waits to be reaped.
+    pub fn has_executed(&self) -> bool {
+        self.flags & PF_FORKNOEXEC == 0
     }
 
     /// Whether the process has ended and only waits to be reaped.
@@ -67,6 +77,26 @@ impl Stat {
     pub fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }
+}
+
+/// Forked, and no program executed since (include/linux/sched.h).
+const PF_FORKNOEXEC: u32 = 0x40;
+/// On its way out, by itself or by a signal (include/linux/sched.h).
+const PF_EXITING_OR_SIGNALED: u32 = 0x4 | 0x400;
+
+/// Whether a process is on its way out, gone, or has SIGKILL waiting for it (`SigPnd` and `ShdPnd`, proc_pid_status(5)).
+pub fn is_being_killed(pid: i32) -> bool {
+    let ending = |stat: Stat| stat.has_ended() || stat.flags & PF_EXITING_OR_SIGNALED != 0;
+    if Stat::read(pid).map_or(true, ending) {
+        return true;
+    }
+    let status = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let pending = ["SigPnd:", "ShdPnd:"].iter().filter_map(|key| {
+        let set = status.lines().find_map(|line| line.strip_prefix(key))?;
+        u64::from_str_radix(set.trim(), 16).ok()
+    });
+    pending.fold(0, |sum, set| sum | set) & (1 << (libc::SIGKILL - 1)) != 0
 }
 
 /// A process that cannot be mistaken for another.
@@ -193,11 +223,28 @@ mod tests {
             Some(Stat {
                 state: 'S',
                 parent: 7,
+                flags: 4_194_560,
                 start_time: 98765
             })
         );
         assert_eq!(Stat::parse(b"42 (sh"), None);
         assert_eq!(Stat::parse(b"42 (sh) S 1"), None);
+    }
+
+    #[test]
+    fn a_process_that_is_killed_shows_it_before_it_is_gone() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!is_being_killed(pid));
+        assert!(Stat::read(pid).unwrap().has_executed());
+        // Until it is reaped, it is there to be looked at.
+        child.kill().unwrap();
+        assert!(is_being_killed(pid));
+        child.wait().unwrap();
+        assert!(is_being_killed(pid));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub const SHIM_NEXT_FILE: &str = "shim.next";
 pub const START_TIME_FILE: &str = "starttime";
 /// `DEV:INODE` of the executable that the process ran before `start`.
 pub const CREATED_FILE: &str = "created";
+/// Which cgroup counts the container's kills for want of memory.
+pub const OOM_FILE: &str = "oom.json";
 /// How the process ended, in full.
 pub const EXIT_FILE: &str = "exit.json";
 /// How the process ended, as one number (containerd 0.2: `ExitStatusFile`).

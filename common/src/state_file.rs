@@ -59,6 +59,11 @@ impl StateFileError {
         matches!(&self.cause, Cause::Io(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
     }
 
+    /// Whether there was no space for it (`ENOSPC`, `EDQUOT`): it may be had later.
+    pub fn is_for_want_of_space(&self) -> bool {
+        matches!(&self.cause, Cause::Io(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)))
+    }
+
     fn read(path: &Path, cause: Cause) -> Self {
         Self {
             operation: "read",

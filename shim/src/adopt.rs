@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::handover::{Direct, Holding, Stdio};
 use crate::launch;
 use crate::launcher::Launcher;
-use crate::{hold, isolation, record};
+use crate::{events, hold, isolation, memory, record};
 
 /// Adopts, then holds; the exit code is the shim's, not the container's.
 pub fn run(wire: Wire, adoption: &Adopt) -> ExitCode {
@@ -111,6 +111,10 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         }
     };
     let living = pidfd.is_some();
+    let memory = match identity {
+        Some(identity) if !state.exec => memory::resume(identity.pid, living, events::told_kills),
+        _ => None,
+    };
     let holding = Holding {
         kind: launch::kind(&wire, &state),
         runtime_args: state.runtime_args.iter().map(Into::into).collect(),
@@ -121,6 +125,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         claim,
         reader: Default::default(),
         stdio: Stdio::Direct(hold_again(&state)),
+        memory,
         asked: 0,
         again: told.is_err(),
     };
@@ -134,12 +139,13 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
             }
         }
         if let Some(identity) = identity {
+            events::tell_beginning(&state, identity);
             launcher.report(&Report::ready(identity));
         }
         return Ok(Some(holding));
     }
     let signals = signal::open_signalfd().map_err(Error::io("open signalfd in", "."))?;
-    hold::leave::leave(holding, &signals);
+    hold::leave::leave(holding, None, &signals);
     launcher.report(&Report::Ended {});
     Ok(None)
 }

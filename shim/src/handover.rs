@@ -13,12 +13,13 @@ use holdfast_common::sys::{exec, fd};
 
 use crate::claim::Claim;
 use crate::error::Error;
+use crate::memory::{Kills, Memory};
 
 /// The word that says that a shim goes on holding.
 pub const HOLD: &str = "hold";
 
 /// The version of the words after [`HOLD`]: a shim understands those of its own version and of older ones.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Asks a shim for its [`PROTOCOL`].
 pub const PROTOCOL_OPTION: &str = "--handover-protocol";
 
@@ -43,6 +44,8 @@ pub struct Holding {
     pub reader: LineReader,
     /// What is held of its stdio.
     pub stdio: Stdio,
+    /// What is watched of its container's memory; none for an exec, or where nothing can be known.
+    pub memory: Option<Memory>,
     /// How often a replacement was asked for.
     pub asked: u32,
     /// Whether shim.json does not say yet which shim this is: another version, perhaps, was holding already, or a full disk
@@ -168,6 +171,11 @@ impl Holding {
                 }
             }
         }
+        if let Some(memory) = &self.memory {
+            out.fd("memory", &memory.counter);
+            out.maybe_fd("memory-wake", memory.wake.as_ref());
+            out.value("kills", OsStr::new(&memory.kills.to_string()));
+        }
         if !self.runtime_args.is_empty() {
             out.words.push("--".into());
             out.words.extend(self.runtime_args.iter().cloned());
@@ -185,6 +193,7 @@ impl Holding {
         let (mut direct, mut master, mut mid_line) = (Direct::default(), None, false);
         let (mut input, mut input_hold, mut output, mut output_hold) = (None, None, None, None);
         let (mut pending_input, mut pending_output) = (Vec::new(), Vec::new());
+        let (mut counter, mut wake, mut kills) = (None, None, Kills::default());
         for word in words.by_ref() {
             if word == "--" {
                 break;
@@ -221,6 +230,9 @@ impl Holding {
                 "output-hold" => output_hold = Some(descriptor(&word, value)?),
                 "pending-input" => pending_input = pending(&word, value)?,
                 "pending-output" => pending_output = pending(&word, value)?,
+                "memory" => counter = Some(descriptor(&word, value)?),
+                "memory-wake" => wake = Some(descriptor(&word, value)?),
+                "kills" => kills = number(&word, value)?,
                 _ => return Err(RequestError::Unknown(word).into()),
             }
         }
@@ -251,6 +263,7 @@ impl Holding {
             },
             reader,
             stdio,
+            memory: counter.map(|counter| Memory::taken_over(counter, wake, kills)),
             asked,
             again,
         })
@@ -342,6 +355,7 @@ mod tests {
             },
             reader,
             stdio,
+            memory: None,
             asked: 3,
             again: true,
         }
@@ -381,8 +395,15 @@ mod tests {
             pending_output: Vec::new(),
             mid_line: true,
         };
-        let (before, after) =
-            handed_over(holding(Stdio::Terminal(terminal), LineReader::default()));
+        let mut holding = holding(Stdio::Terminal(terminal), LineReader::default());
+        let kills = Kills {
+            before: 5,
+            seen: 4,
+            told: 3,
+            survived: 2,
+        };
+        holding.memory = Some(Memory::taken_over(null(), Some(null()), kills));
+        let (before, after) = handed_over(holding);
         assert_eq!(format!("{after:?}"), before);
     }
 

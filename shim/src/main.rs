@@ -4,6 +4,7 @@
 //! - [`adopt`]: takes over from a shim that died; [`launcher`], [`isolation`] and [`claim`]: what launch and adopt begin with;
 //! - [`handover`]: what launch learned, as a few words of argv and open descriptors, through `execve`;
 //! - [`hold`]: waits with the process until it ends, then leaves in order;
+//! - [`memory`]: kills for want of memory; [`events`]: lines in the container's event log;
 //! - [`runtime`]: the OCI runtime's command lines; [`log`]: shim-log.json; [`record`]: shim.json; [`error`]: what can go wrong.
 //!
 //! docs/architecture.md has the steps and their numbers.
@@ -13,12 +14,14 @@
 mod adopt;
 mod claim;
 mod error;
+mod events;
 mod handover;
 mod hold;
 mod isolation;
 mod launch;
 mod launcher;
 mod log;
+mod memory;
 mod record;
 mod runtime;
 
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
         _ => match phase(words) {
             Ok(Phase::Launch(wire, ours)) => launch::run(wire, ours),
             Ok(Phase::Adopt(wire, adoption)) => adopt::run(wire, &adoption),
-            Ok(Phase::Hold(holding)) => hold::run(holding),
+            Ok(Phase::Hold(holding)) => hold::run(*holding),
             Err(e) => {
                 eprintln!("holdfast-shim: {e}\n{USAGE}");
                 ExitCode::FAILURE
@@ -68,7 +71,7 @@ enum Phase {
     /// With our driver's words, or without any.
     Launch(Wire, Option<Launch>),
     Adopt(Wire, Adopt),
-    Hold(Holding),
+    Hold(Box<Holding>),
 }
 
 fn phase(words: Vec<OsString>) -> Result<Phase, Error> {
@@ -78,7 +81,10 @@ fn phase(words: Vec<OsString>) -> Result<Phase, Error> {
         None => Ok(Phase::Launch(wire, None)),
         Some(word) if word == LAUNCH => Ok(Phase::Launch(wire, Some(Launch::decode(words)?))),
         Some(word) if word == ADOPT => Ok(Phase::Adopt(wire, Adopt::decode(words)?)),
-        Some(word) if word == HOLD => Ok(Phase::Hold(Holding::decode(wire, words)?)),
+        Some(word) if word == HOLD => {
+            let holding = Holding::decode(wire, words)?;
+            Ok(Phase::Hold(Box::new(holding)))
+        }
         Some(word) => Err(holdfast_common::request::RequestError::Unknown(word).into()),
     }
 }

@@ -1,6 +1,7 @@
 //! Writers among each other, files that change, and what does not belong there.
 
 use super::*;
+use crate::event_record::EventWord;
 use crate::id::ProcessId;
 use crate::identity::Identity;
 
@@ -98,7 +99,7 @@ fn a_full_file_makes_room_and_no_line_is_torn_or_lost_before_its_time() {
     assert_eq!(header.log, before.log);
 
     // What was dropped was told: a beginning, that is. An end comes last.
-    let dropped = event(EventWord::Live, 100_000);
+    let dropped = event(EventWord::StartContainer, 100_000);
     assert!(!log.append_once(&dropped).unwrap());
     assert!(log.append_once(&event(EventWord::Exit, 100_000)).unwrap());
 }

@@ -1,5 +1,5 @@
 //! The shim's end, after the status is on record (steps 1 and 2 of docs/architecture.md's exit order):
-//! 3. the line on `exit`;
+//! 3. the line in the event log, then the line on `exit`;
 //! 4. kill what is left of the container;
 //! 5. drain stdio, keep what nobody read;
 //! 6. `runtime delete`;
@@ -24,7 +24,7 @@ use nix::sys::signalfd::SignalFd;
 
 use super::terminal;
 use crate::handover::{Holding, Stdio, Terminal};
-use crate::runtime;
+use crate::{events, runtime};
 
 /// How long a runtime may take to kill, and the killed to end.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +32,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 const DELETE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes the steps.
-pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
+pub fn leave(holding: Holding, executed: Option<bool>, signals: &SignalFd) -> ExitCode {
+    let mut told = events::tell_end(&holding, executed);
     if holding.kind.ours {
         // Whoever polls is woken; nobody there, nobody to wake.
         if let Ok(mut line) = state_file::read_bytes(Path::new(layout::EXIT_FILE), RECORD_LIMIT) {
@@ -45,6 +46,9 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
     }
     let Holding { stdio, .. } = &holding;
     keep_unread(stdio);
+    if matches!(&told, Err(e) if e.is_for_want_of_space()) {
+        told = events::tell_end(&holding, executed);
+    }
     let Holding {
         wire,
         runtime_args,
@@ -67,7 +71,19 @@ pub fn leave(holding: Holding, signals: &SignalFd) -> ExitCode {
             dir.parent().unwrap_or(&dir)
         });
     }
-    if deleted {
+    let told = match told {
+        // Another shim takes the step again, when somebody comes back and there is room.
+        Err(e) if e.is_for_want_of_space() => {
+            log::warn!("{e}; to be told when there is space");
+            false
+        }
+        Err(e) if !e.is_absent() => {
+            log::warn!("{e}");
+            true
+        }
+        _ => true,
+    };
+    if deleted && told {
         // Nothing is left to do for another shim.
         let _ = nix::unistd::write(&claim.lock, layout::DONE);
     }

@@ -1,7 +1,7 @@
 //! *Hold*: wait with the process until it ends. One thread, one loop, no wake-up without a cause; nothing here blocks on a
 //! peer, and nothing here knows which front door the launch came through.
 //!
-//! Turn order: signals, process, control, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
+//! Turn order: signals, process, memory, control, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
 //! peer leaves, is one event and not a spin; in exchange every descriptor is read until it has no more, or, when that is too
 //! much for one turn, again in the next.
 
@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_common::exit_record::ExitRecord;
 use holdfast_common::sys::process::become_subreaper;
@@ -27,7 +27,8 @@ use nix::libc::{SIGCHLD, SIGUSR1};
 use nix::sys::signalfd::SignalFd;
 
 use crate::handover::{Holding, Stdio};
-use crate::{log as shim_log, record};
+use crate::memory::{self, Memory};
+use crate::{events, log as shim_log, record};
 use control::{Control, Request};
 use watch::Watch;
 
@@ -41,6 +42,8 @@ enum Event {
     Signals,
     /// The process, which is not our child, has ended or been reaped.
     Process,
+    /// The kernel kills in the container for want of memory.
+    Memory,
     /// A line on the control FIFO.
     Control,
     /// The terminal or one of its FIFOs has data or space.
@@ -49,9 +52,10 @@ enum Event {
 
 impl Event {
     /// In the order in which a turn takes them.
-    const ORDER: [Event; 4] = [
+    const ORDER: [Event; 5] = [
         Event::Signals,
         Event::Process,
+        Event::Memory,
         Event::Control,
         Event::Terminal,
     ];
@@ -88,6 +92,8 @@ struct Hold {
     control: Control,
     /// Whether the process, which is not our child, has ended and is not reaped. Kernels before 6.9 do not tell when it is.
     ending: bool,
+    /// Whether the process has executed a program, as far as that was seen: whether its container was started.
+    executed: Option<bool>,
     /// How the process ended, while that is not on record yet.
     ended: Option<ExitRecord>,
     /// Whether the last attempt to record it failed.
@@ -122,6 +128,10 @@ impl Hold {
         if holding.pidfd.is_none() {
             holding.pidfd = watch.pidfd()?;
         }
+        if again && holding.memory.is_none() && !holding.kind.exec {
+            // A shim that did not watch has made room for this one, perhaps.
+            holding.memory = memory::resume(holding.pid, true, events::told_kills);
+        }
         let control = Control::new(std::mem::take(&mut holding.reader));
         let hold = Self {
             poll: Poll::new()?,
@@ -129,6 +139,7 @@ impl Hold {
             watch,
             control,
             ending: false,
+            executed: None,
             ended: None,
             unrecorded: false,
             unanswered: again.then(|| Answer::new(None)),
@@ -148,6 +159,10 @@ impl Hold {
         )?;
         if let Some(pidfd) = &self.holding.pidfd {
             self.add(pidfd.as_raw_fd(), Event::Process, I::READABLE)?;
+        }
+        if let Some(memory) = &self.holding.memory {
+            let (fd, interest) = memory.pollable();
+            self.add(fd, Event::Memory, interest)?;
         }
         if let Stdio::Terminal(terminal) = &self.holding.stdio {
             self.add(
@@ -178,8 +193,10 @@ impl Hold {
     }
 
     fn run(mut self) -> io::Result<ExitCode> {
-        // The first turn looks at everything: what happened before the registration gave no edge.
+        // The first turn looks at everything: what happened before the registration gave no edge. Only memory's counter was
+        // read before it was registered, and what has happened since does give one.
         let mut turn = Event::ORDER.to_vec();
+        turn.retain(|event| *event != Event::Memory);
         let mut events = Events::with_capacity(Event::ORDER.len() * 2);
         loop {
             let mut again = Vec::new();
@@ -191,6 +208,7 @@ impl Hold {
                 let more = match event {
                     Event::Signals => self.take_signals()?,
                     Event::Process => self.look_at_process()?,
+                    Event::Memory => self.look_at_memory(),
                     Event::Control => self.take_requests(&mut reexec)?,
                     Event::Terminal => self.move_bytes(),
                 };
@@ -199,7 +217,7 @@ impl Hold {
                 }
             }
             if self.record() {
-                return Ok(leave::leave(self.holding, &self.signals));
+                return Ok(leave::leave(self.holding, self.executed, &self.signals));
             }
             if reexec {
                 self.replace_self();
@@ -210,6 +228,7 @@ impl Hold {
                 turn.push(Event::Signals);
             }
             self.answer();
+            self.tell_kills();
             self.wait(&mut events, &mut turn)?;
         }
     }
@@ -221,6 +240,10 @@ impl Hold {
             () if self.unrecorded || self.ending || self.unanswered.is_some() => Some(RETRY),
             () => None,
         };
+        let due = self.holding.memory.as_ref().and_then(Memory::due);
+        let due = due.map(|at| at.saturating_duration_since(Instant::now()));
+        // epoll_wait(2) counts in milliseconds, and mio rounds up.
+        let timeout = timeout.into_iter().chain(due).min();
         match self.poll.poll(events, timeout) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
             _ => (),
@@ -249,8 +272,9 @@ impl Hold {
                 ),
             }
         }
+        self.look_at_program();
         if let Some(record) = self.watch.reap() {
-            self.ended.get_or_insert(record);
+            self.end(record);
         }
         if shown {
             let ended = self.ended.as_ref();
@@ -260,12 +284,56 @@ impl Hold {
     }
 
     fn look_at_process(&mut self) -> io::Result<bool> {
+        self.look_at_program();
         if let Some(record) = self.watch.look(self.holding.pidfd.as_ref())? {
-            self.ended.get_or_insert(record);
+            self.end(record);
         }
         self.ending =
             self.ended.is_none() && self.holding.pidfd.is_some() && self.watch.is_zombie();
         Ok(false)
+    }
+
+    /// Whether it has executed a program by now: once it is reaped, nobody can tell.
+    fn look_at_program(&mut self) {
+        if self.executed != Some(true) {
+            self.executed = self.watch.has_executed().or(self.executed);
+        }
+    }
+
+    fn end(&mut self, record: ExitRecord) {
+        if self.ended.is_some() {
+            return;
+        }
+        // Its cgroup is there until the runtime deletes it.
+        let memory = self.holding.memory.as_mut();
+        let oom_killed = memory.and_then(|memory| memory.at_end(&record.status));
+        self.ended = Some(ExitRecord {
+            oom_killed,
+            ..record
+        });
+    }
+
+    fn look_at_memory(&mut self) -> bool {
+        if let Some(memory) = &mut self.holding.memory {
+            memory.woken(self.holding.pid);
+        }
+        false
+    }
+
+    /// Tells of what the kernel did for want of memory, if there is something to tell.
+    fn tell_kills(&mut self) {
+        let Some(memory) = &mut self.holding.memory else {
+            return;
+        };
+        memory.tick(self.holding.pid);
+        let Some(kills) = memory.untold() else {
+            return;
+        };
+        let executed = self.watch.has_executed();
+        let told = events::tell_kills(&self.holding, executed, kills);
+        if let Some(memory) = &mut self.holding.memory {
+            memory.told(told.map(|()| kills));
+        }
     }
 
     fn take_requests(&mut self, reexec: &mut bool) -> io::Result<bool> {

@@ -38,6 +38,11 @@ impl Watch {
         }
     }
 
+    /// Whether it has executed a program since the runtime forked it; `None` when it is gone.
+    pub fn has_executed(&self) -> Option<bool> {
+        Stat::read(self.pid).ok().map(|stat| stat.has_executed())
+    }
+
     /// Reaps until nothing is left to reap. A subreaper's children are many; one of them may be the process.
     pub fn reap(&self) -> Option<ExitRecord> {
         let mut record = None;

@@ -5,7 +5,7 @@
 //! 2. leave the launcher: signals, descriptors, a session of one's own;
 //! 3. lock, exit, control, then the commit;
 //! 4. shim.json, stdio, the runtime;
-//! 5. pid, starttime, created, the report;
+//! 5. pid, starttime, created, what counts its memory, a line in the event log, the report;
 //! 6. become *hold*.
 //!
 //! A failure undoes what was done, so that a launch whose launcher is gone leaves nothing either.
@@ -32,7 +32,7 @@ use crate::claim::Claim;
 use crate::error::Error;
 use crate::handover::Holding;
 use crate::launcher::Launcher;
-use crate::{hold, isolation, log as shim_log, record};
+use crate::{events, hold, isolation, log as shim_log, memory, record};
 
 pub use process::kind;
 pub use undo::undo_cut_off;
@@ -108,6 +108,11 @@ impl Launching {
         }
 
         let identity = process::record(&dir, &state)?;
+        let restored = !state.checkpoint.is_empty();
+        let memory = (!state.exec)
+            .then(|| memory::begin(identity.pid, restored))
+            .flatten();
+        events::tell_beginning(&state, identity);
         // The launcher's stdio is the launcher's.
         fd::null_stdio().map_err(Error::io("open", "/dev/null"))?;
         self.launcher.report(&Report::ready(identity));
@@ -121,6 +126,7 @@ impl Launching {
             claim,
             reader: Default::default(),
             stdio,
+            memory,
             asked: 0,
             again: false,
         })

@@ -17,6 +17,7 @@ use nix::sys::signalfd::SignalFd;
 use super::{cgroup, strays};
 use crate::claim::Claim;
 use crate::error::Error;
+use crate::events;
 use crate::hold::leave;
 use crate::runtime::{self, Failure};
 
@@ -130,7 +131,9 @@ fn record_failure(reason: &str) {
     };
     if let Err(e) = record.write(Path::new(".")) {
         log::error!("{e}");
+        return;
     }
+    events::tell_failure(&record);
 }
 
 /// Whether what the runtime has under this id may be ours: a container made from our bundle, or the half of one.

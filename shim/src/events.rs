@@ -1,0 +1,148 @@
+//! The shim's lines in the event log of its container, which is the directory above its own: how its process began, what
+//! the kernel did for want of memory, and how it ended. Only for containers of our own driver: another daemon's directory is
+//! not ours to put files in.
+//!
+//! A line comes after what it tells is on record. A shim may be killed between the two, and whoever takes over takes the
+//! step again, so a line that is there already is not written twice.
+
+use std::path::Path;
+
+use holdfast_common::event_log::EventLog;
+use holdfast_common::event_record::{EventRecord, EventWord};
+use holdfast_common::exit_record::{ExitRecord, ExitStatus};
+use holdfast_common::id::ProcessId;
+use holdfast_common::identity::Identity;
+use holdfast_common::process_state::ProcessState;
+use holdfast_common::state_file::StateFileError;
+use nix::libc::SIGKILL;
+
+use crate::handover::Holding;
+
+/// The container's log, from a process directory.
+fn log() -> EventLog {
+    EventLog::of(Path::new(".."))
+}
+
+/// The process's own name.
+fn process() -> ProcessId {
+    let dir = std::env::current_dir().unwrap_or_default();
+    let name = dir.file_name().and_then(|name| name.to_str());
+    let id = name.and_then(|name| ProcessId::new(name).ok());
+    id.unwrap_or_else(ProcessId::init)
+}
+
+/// What is told of a process when it has come to be: an init that waits for its `start` says nothing yet.
+pub fn of_beginning(state: &ProcessState, identity: Identity) -> Option<EventRecord> {
+    state.holdfast.as_ref()?;
+    let word = match () {
+        () if state.exec => EventWord::StartProcess,
+        () if !state.checkpoint.is_empty() => EventWord::Restore,
+        () if state.is_restart() => EventWord::Restart,
+        () => return None,
+    };
+    Some(EventRecord::now(word, process(), Some(identity)))
+}
+
+/// Tells of a process that has come to be, unless that is told.
+pub fn tell_beginning(state: &ProcessState, identity: Identity) {
+    if let Some(event) = of_beginning(state, identity)
+        && let Err(e) = log().append_once(&event)
+    {
+        log::warn!("{e}");
+    }
+}
+
+/// How many kills for want of memory are told of the process already.
+pub fn told_kills() -> u64 {
+    let (identity, mut told) = (identity(), 0);
+    let each = |event: EventRecord| {
+        if event.word == EventWord::Oom && event.identity == identity {
+            told = event.oom_kills.unwrap_or(told);
+        }
+    };
+    if let Err(e) = log().each(each) {
+        log::warn!("{e}");
+    }
+    told
+}
+
+/// Tells of kills for want of memory while the container goes on; and before that, that it was started, should whoever has
+/// just done that not have come to say so.
+pub fn tell_kills(
+    holding: &Holding,
+    executed: Option<bool>,
+    kills: u64,
+) -> Result<(), StateFileError> {
+    let Some(identity) = identity().filter(|_| holding.kind.ours) else {
+        return Ok(());
+    };
+    let state = ProcessState::read(Path::new("."));
+    let started = executed == Some(true) && state.is_ok_and(|state| state.checkpoint.is_empty());
+    let start = EventRecord::now(EventWord::StartContainer, process(), Some(identity));
+    let events: Vec<EventRecord> = started
+        .then_some(start)
+        .into_iter()
+        .chain([of_kills(identity, kills)])
+        .collect();
+    log().append_missing(&events).map(drop)
+}
+
+/// Tells of a process's end, which is on record, and before that of what was not told yet: that it ran (`executed`, where that
+/// is known), and what the kernel did for want of memory.
+pub fn tell_end(holding: &Holding, executed: Option<bool>) -> Result<(), StateFileError> {
+    let here = Path::new(".");
+    if !holding.kind.ours {
+        return Ok(());
+    }
+    let Some(record) = ExitRecord::read(here)? else {
+        return Ok(());
+    };
+    let identity = identity();
+    let mut events = Vec::new();
+    if let Some(identity) = identity
+        && let Ok(state) = ProcessState::read(here)
+    {
+        events.extend(of_beginning(&state, identity));
+        let started = !state.exec && state.checkpoint.is_empty() && has_run(&record, executed);
+        events.extend(started.then(|| EventRecord {
+            time: record.exited_at,
+            ..EventRecord::now(EventWord::StartContainer, process(), Some(identity))
+        }));
+    }
+    if let (Some(memory), Some(identity)) = (&holding.memory, identity)
+        && memory.kills.seen > memory.kills.told
+    {
+        events.push(of_kills(identity, memory.kills.seen));
+    }
+    events.push(EventRecord::of_end(process(), identity, &record));
+    log().append_missing(&events).map(drop)
+}
+
+/// Tells of a restart that failed, which is on record as an end.
+pub fn tell_failure(record: &ExitRecord) {
+    let event = EventRecord::of_end(ProcessId::init(), None, record);
+    if let Err(e) = log().append_once(&event) {
+        log::warn!("{e}");
+    }
+}
+
+fn identity() -> Option<Identity> {
+    Identity::recorded(Path::new(".")).ok().flatten()
+}
+
+fn of_kills(identity: Identity, kills: u64) -> EventRecord {
+    EventRecord {
+        oom_kills: Some(kills),
+        ..EventRecord::now(EventWord::Oom, process(), Some(identity))
+    }
+}
+
+/// Whether a container's process that has ended had been started. Where nobody looked in time, its own end says so; SIGKILL
+/// is also how a container ends that was only created.
+fn has_run(record: &ExitRecord, executed: Option<bool>) -> bool {
+    executed.unwrap_or(match record.status {
+        ExitStatus::Code(_) => true,
+        ExitStatus::Signal { signal, .. } => i32::from(signal) != SIGKILL,
+        ExitStatus::Unknown { .. } => false,
+    })
+}
