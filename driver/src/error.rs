@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use holdfast_common::event_record::EventWord;
 use holdfast_common::id::{ContainerId, IdError, ProcessId};
 use holdfast_common::layout::Stream;
 use holdfast_common::restart::RestartPolicy;
@@ -332,6 +333,16 @@ pub enum Error {
         stream: Stream,
         /// Who, as far as the kernel tells.
         pid: Option<i32>,
+    },
+    /// A backend did not take an event.
+    #[error("event {word} of {id}: {source}")]
+    Backend {
+        /// The container.
+        id: ContainerId,
+        /// What happened to it.
+        word: EventWord,
+        /// The backend's words.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 

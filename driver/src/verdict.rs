@@ -153,6 +153,9 @@ fn of_process(container: &Container, process: &Process, care: Care) -> Verdict {
     };
     // The process was opened before: even if its directory is gone by now, this knows how it ended.
     let finding = find(process).unwrap_or_else(Finding::Unreadable);
+    if care == Care::Adopt && !process.is_exec() && matches!(finding, Finding::Running) {
+        container.record_live();
+    }
     let without_shim =
         matches!(finding, Finding::Orphaned) || matches!(recovery, Ok(Recovery::Adopted(_)));
     Verdict {

@@ -32,6 +32,14 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// A file that should hold a cursor holds something else.
+    #[error("cursor file {}: {source}", path.display())]
+    BadCursorFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: holdfast::BadCursor,
+    },
     /// `exec` without anything to execute.
     #[error("exec {id}: no command; give one, or a process with --process FILE")]
     NoCommand {

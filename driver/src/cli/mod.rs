@@ -6,6 +6,7 @@ mod care;
 mod control;
 mod create;
 mod error;
+mod events;
 mod exec;
 mod globals;
 mod inspect;
@@ -116,6 +117,16 @@ Examples:
     Resize(control::ResizeArgs),
     /// Let a process see the end of its stdin, after what was written to it
     CloseStdin(control::CloseStdinArgs),
+    /// What happened to containers, and with -f what happens, in docker's words
+    #[command(after_help = "\
+Examples:
+  holdfast events                                  everything that is still on record
+  holdfast events -f --since 10m web               of one container, and what comes
+  holdfast events -f --format json --cursor-file seen
+                                                   killed and started again, it goes on where it was
+
+With --format json each line has a cursor of its container; several, with commas between, are one.")]
+    Events(events::EventsArgs),
     /// Put the files beside the kernel's view, with a verdict and the command that mends
     #[command(after_help = "\
 Examples:
@@ -187,6 +198,7 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::State(args) => list::state(args, globals),
         Verb::Resize(args) => control::resize(args, globals),
         Verb::CloseStdin(args) => control::close_stdin(args, globals),
+        Verb::Events(args) => events::events(args, globals, reporter),
         Verb::Inspect(args) => inspect::inspect(args, globals),
         Verb::Recover(args) => recover::recover(args, globals, reporter),
         Verb::Supervise(args) => supervise::supervise(args, globals),

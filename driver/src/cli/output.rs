@@ -21,13 +21,22 @@ pub enum Format {
 /// # Errors
 /// Standard output cannot be written to.
 pub fn print(text: &str) -> Result<()> {
+    offer(text).map(drop)
+}
+
+/// Prints a text as it is; whether anybody wants more.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn offer(text: &str) -> Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "stdout", e)),
-        _ => Ok(()),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::io("write", "stdout", e)),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -29,6 +29,18 @@ impl Container {
         }
     }
 
+    /// Says that it was found running by somebody who came back; and before that, that it was started, should whoever did that
+    /// have been killed before the line.
+    pub(crate) fn record_live(&self) {
+        let restored = self
+            .init()
+            .is_ok_and(|init| !init.process_state().checkpoint.is_empty());
+        if !restored {
+            self.record_event(EventWord::StartContainer);
+        }
+        self.record_event(EventWord::Live);
+    }
+
     fn try_record_event(&self, word: EventWord) -> Result<()> {
         let init = self.init()?;
         let event = EventRecord::now(word, init.id().clone(), init.identity()?);
