@@ -1,0 +1,571 @@
+//! What happened to a container stands in its event log, once, in order and in docker's words, whoever was killed in between;
+//! and whoever reads it loses nothing, wherever it left off.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use holdfast::{
+    Backend, ContainerId, CreateOptions, Cursor, Error, EventWord, Events, Restarts, Since,
+    StateInfo,
+};
+use holdfast_tests::command::{show, text};
+use holdfast_tests::daemon::quiet;
+use holdfast_tests::{DEADLINE, FakeRuntime, Gate, Sandbox, Snapshot, wait};
+use nix::poll::PollFlags;
+use serde_json::{Value, json};
+
+const NOW: Option<Duration> = Some(Duration::ZERO);
+
+/// What `holdfast events` says.
+fn told(sandbox: &Sandbox, words: &[&str]) -> Vec<Value> {
+    let words = ["events", "--format", "json"].iter().chain(words);
+    lines(&sandbox.run_ok(words))
+}
+
+/// The same, once there are so many: an end is on record a moment before it is told.
+fn told_when(sandbox: &Sandbox, id: &str, count: usize) -> Vec<Value> {
+    let mut events = Vec::new();
+    sandbox.wait_until("the events", || {
+        events = told(sandbox, &[id]);
+        events.len() >= count
+    });
+    events
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+    text.lines().map(parse).collect()
+}
+
+/// `init exit`, `job start-process` …
+fn words(events: &[Value]) -> Vec<String> {
+    let word = |event: &Value| {
+        let [process, state] = ["processID", "state"].map(|key| event[key].as_str().unwrap());
+        format!("{process} {state}")
+    };
+    events.iter().map(word).collect()
+}
+
+fn id(text: &str) -> ContainerId {
+    ContainerId::new(text).unwrap()
+}
+
+fn taken(events: &mut Events) -> Vec<String> {
+    let mut taken = Vec::new();
+    while let Some(change) = events.next(NOW).unwrap() {
+        taken.push(format!("{} {}", change.container, change.info.word));
+    }
+    taken
+}
+
+#[test]
+fn a_life_is_told_in_dockers_words_and_in_order() {
+    let sandbox = Sandbox::new("events");
+    let gate = sandbox.gate();
+    let bundle = sandbox
+        .sh(&format!("{}; exit 7", Gate::WAIT))
+        .bind(gate.dir());
+    let id = sandbox.id("web");
+    sandbox.run_ok(["create", "-b", bundle.arg(), &id]);
+    assert_eq!(told(&sandbox, &[&id]), [] as [Value; 0]);
+    sandbox.run_ok(["start", &id]);
+    let job = sandbox.output(["exec", "--exec-id", "job", &id, "sh", "-c", "exit 3"]);
+    assert_eq!(job.status.code(), Some(3), "{}", show(&job));
+    gate.open();
+    assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
+    let events = told_when(&sandbox, &id, 4);
+    let expected = [
+        "init start-container",
+        "job start-process",
+        "job exit-process",
+        "init exit",
+    ];
+    assert_eq!(words(&events), expected);
+    let pid: i32 = fs::read_to_string(sandbox.process_dir(&id, "init").join("pid"))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let record = sandbox.exit_json(&id, "init");
+    let start_time: u64 = fs::read_to_string(sandbox.process_dir(&id, "init").join("starttime"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let end = &events[3];
+    let wanted = json!({
+        "id": id, "time": record["exitedAt"], "state": "exit", "processID": "init", "pid": pid,
+        "startTime": start_time, "exitCode": 7, "oomKilled": false, "cursor": end["cursor"],
+    });
+    assert_eq!(end, &wanted);
+    assert_eq!(events[0]["pid"], pid);
+    assert_eq!(events[2]["exitCode"], 3);
+    assert_ne!(events[1]["pid"], pid);
+    let times: Vec<&str> = events.iter().map(|e| e["time"].as_str().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+
+    let table = sandbox.run_ok(["events", &id]);
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), 5, "{table}");
+    assert!(rows[0].starts_with("TIME ") && rows[2].contains(&format!("{id}/job")));
+    assert!(rows[4].ends_with("exit status 7"), "{table}");
+    sandbox.run_ok(["delete", &id]);
+    assert_eq!(told(&sandbox, &[]), [] as [Value; 0]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_container_that_is_over_at_once_was_started_before_it_ended() {
+    let sandbox = Sandbox::new("events-short");
+    let bundle = sandbox.bundle(["true"]);
+    for _ in 0..8 {
+        let id = sandbox.id("short");
+        sandbox.run_ok(["run", "--keep", "-b", bundle.arg(), &id]);
+        let events = told_when(&sandbox, &id, 2);
+        assert_eq!(words(&events), ["init start-container", "init exit"]);
+        sandbox.run_ok(["delete", &id]);
+    }
+    // And one that never was, was not.
+    let id = sandbox.id("created");
+    sandbox.run_ok(["create", "-b", bundle.arg(), &id]);
+    sandbox.run_ok(["kill", &id, "KILL"]);
+    sandbox.run_ok(["wait", &id]);
+    assert_eq!(words(&told_when(&sandbox, &id, 1)), ["init exit"]);
+    sandbox.run_ok(["delete", &id]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_starter_that_is_killed_leaves_a_start_that_is_told() {
+    let sandbox = Sandbox::new("events-starter");
+    let fake = FakeRuntime::script(
+        &sandbox,
+        // Its starter is gone when it is through.
+        "if [ $VERB = start ]; then runc \"$@\"; kill -9 $PPID; exit; fi; delegate \"$@\"",
+    );
+    let gate = sandbox.gate();
+    let script = format!("{}; exit 7", Gate::WAIT);
+    let bundle = sandbox.sh(&script).bind(gate.dir());
+    let ids = ["returned", "ended"].map(|name| sandbox.id(name));
+    for id in &ids {
+        let create = ["--runtime", &fake.arg(), "create", "-b", bundle.arg(), id];
+        sandbox.run_ok(create);
+        let output = sandbox.output(["start", id]);
+        assert_eq!(output.status.code(), None, "{}", show(&output));
+        assert_eq!(told(&sandbox, &[id]), [] as [Value; 0]);
+        // By whoever comes back, or else by its shim.
+        if id == &ids[0] {
+            sandbox.driver().restore().unwrap();
+            sandbox.driver().restore().unwrap();
+        }
+        gate.open();
+        sandbox.run_ok(["wait", id]);
+    }
+    let expected = [
+        "init start-container",
+        "init live",
+        "init live",
+        "init exit",
+    ];
+    assert_eq!(words(&told_when(&sandbox, &ids[0], 4)), expected);
+    let expected = ["init start-container", "init exit"];
+    assert_eq!(words(&told_when(&sandbox, &ids[1], 2)), expected);
+    sandbox.run_ok(["delete", &ids[0], &ids[1]]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn restarts_and_restores_are_told_as_what_they_are() {
+    let sandbox = Sandbox::new("events-restart");
+    let driver = sandbox.driver();
+    let bundle = sandbox.sh("exit 5");
+    let container = sandbox.started(&driver, &bundle, "again");
+    container.init().unwrap().wait(Some(DEADLINE)).unwrap();
+    let restarts = Restarts {
+        count: 1,
+        in_a_row: 1,
+    };
+    container.restart(restarts).unwrap();
+    let events = told_when(&sandbox, container.id().as_str(), 3);
+    let expected = ["init start-container", "init exit", "init restart"];
+    assert_eq!(words(&events), expected);
+    container.delete(true).unwrap();
+
+    let checkpoint = sandbox.path().join("first");
+    fs::create_dir(&checkpoint).unwrap();
+    fs::write(checkpoint.join("config.json"), r#"{"name":"first"}"#).unwrap();
+    let fake = FakeRuntime::script(&sandbox, "[ $VERB = restore ] && spawn sleep 1000");
+    let driver = sandbox
+        .driver_builder()
+        .runtime(fake.arg())
+        .build()
+        .unwrap();
+    let options = CreateOptions {
+        checkpoint: Some(checkpoint),
+        ..quiet()
+    };
+    let name = sandbox.id("back");
+    let back = driver.create(&id(&name), bundle.dir(), &options).unwrap();
+    back.kill(9).unwrap();
+    back.init().unwrap().wait(Some(DEADLINE)).unwrap();
+    let events = told_when(&sandbox, &name, 2);
+    assert_eq!(words(&events), ["init restore", "init exit"]);
+    back.delete(true).unwrap();
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_supervisors_restarts_stand_between_an_end_and_a_start() {
+    let sandbox = Sandbox::new("events-policy");
+    let supervisor = sandbox.supervise().ready();
+    let bundle = sandbox.sh("exit 5");
+    let id = sandbox.id("again");
+    let restart = ["run", "-d", "--restart", "on-failure:2", "--stdio", "null"];
+    sandbox.run_ok(restart.into_iter().chain(["-b", bundle.arg(), &id]));
+    let once = ["init start-container", "init exit"];
+    let more = ["init restart", "init start-container", "init exit"];
+    let expected = [&once[..], &more, &more].concat();
+    sandbox.wait_until("two restarts", || told(&sandbox, &[&id]).len() >= 8);
+    let events = told(&sandbox, &[&id]);
+    assert_eq!(words(&events), expected);
+    let pids: Vec<&Value> = events.iter().map(|event| &event["pid"]).collect();
+    assert!(pids[0] == pids[1] && pids[2] == pids[4] && pids[0] != pids[2]);
+    supervisor.leave();
+    sandbox.run_ok(["delete", &id]);
+    sandbox.assert_clean_but_for_supervision();
+}
+
+#[test]
+fn a_shim_that_is_killed_anywhere_on_its_way_out_neither_loses_nor_doubles_an_end() {
+    let sandbox = Sandbox::new("events-killed");
+    let gate = sandbox.gate();
+    let bundle = sandbox
+        .sh(&format!("{}; exit 7", Gate::WAIT))
+        .bind(gate.dir());
+    let run = || {
+        let id = sandbox.id("end");
+        let quiet = ["run", "-d", "--stdio", "null", "-b", bundle.arg(), &id];
+        sandbox.run_ok(quiet);
+        let shim = sandbox.shim_of(&sandbox.process_dir(&id, "init"));
+        // Its beginning is not part of its end.
+        sandbox.wait_until("a shim that waits", || {
+            shim.status("State")
+                .is_some_and(|state| state.starts_with('S'))
+        });
+        (id, shim)
+    };
+    let (id, shim) = run();
+    let moments = sandbox.moments_of(shim, || gate.open());
+    sandbox.run_ok(["delete", &id]);
+    let mut codes = BTreeMap::<String, usize>::new();
+    for moment in &moments {
+        let (id, shim) = run();
+        println!("right before {moment}: {id}");
+        sandbox.kill_at(moment, shim, || gate.open());
+        // Twice, and once more for those who come back: who finds nothing to do does nothing.
+        sandbox.wait_until("its end on record", || {
+            sandbox.run_ok(["recover"]);
+            sandbox.process_dir(&id, "init").join("exitStatus").exists()
+        });
+        sandbox.run_ok(["recover"]);
+        let events = told(&sandbox, &[&id]);
+        assert_eq!(
+            words(&events),
+            ["init start-container", "init exit"],
+            "{moment}"
+        );
+        let record = sandbox.exit_json(&id, "init");
+        assert_eq!(events[1]["time"], record["exitedAt"]);
+        *codes.entry(events[1]["exitCode"].to_string()).or_default() += 1;
+        sandbox.run_ok(["delete", &id]);
+    }
+    println!("{codes:?}");
+    assert!(codes["7"] > 5, "{codes:?}");
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_reader_that_comes_and_goes_takes_everything_once() {
+    let sandbox = Sandbox::new("events-cursor");
+    let seen = sandbox.path().join("seen");
+    let read = || {
+        let cursor = ["--cursor-file", seen.to_str().unwrap()];
+        words(&told(&sandbox, &cursor))
+    };
+    assert_eq!(read(), [] as [&str; 0]);
+    let ids = ["a", "b"].map(|name| sandbox.id(name));
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &ids[0]]);
+    assert_eq!(read(), ["init start-container"]);
+    assert_eq!(read(), [] as [&str; 0]);
+    sandbox.run_ok(["exec", &ids[0], "true"]);
+    // One that it has never heard of.
+    sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &ids[1]]);
+    assert_eq!(read().len(), 3);
+
+    // The cursor that comes with an event goes on after it, in its container.
+    let events = told(&sandbox, &[&ids[0]]);
+    let cursor = events[0]["cursor"].as_str().unwrap();
+    let rest = told(&sandbox, &["--since", cursor, &ids[0]]);
+    assert_eq!(rest, events[1..]);
+    let last = |id: &str| {
+        let events = told(&sandbox, &[id]);
+        events.last().unwrap()["cursor"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let both = format!("{},{}", last(&ids[0]), last(&ids[1]));
+    assert_eq!(told(&sandbox, &["--since", &both]), [] as [Value; 0]);
+
+    // Another container of the same id is another container.
+    sandbox.run_ok(["delete", "-f", &ids[0]]);
+    sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &ids[0]]);
+    assert_eq!(read(), ["init start-container"]);
+
+    let time = told(&sandbox, &[&ids[0]])[0]["time"].clone();
+    let at = |time: &str| told(&sandbox, &["--since", time]).len();
+    assert_eq!(at(time.as_str().unwrap()), 1);
+    assert_eq!((at("1h"), at("2100-01-01T00:00:00Z")), (3 - 1, 0));
+    sandbox.run_ok(["delete", "-f", &ids[0], &ids[1]]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_follower_sees_containers_come_and_go_and_files_change_and_wakes_for_nothing_else() {
+    let sandbox = Sandbox::new("events-follow");
+    let follow = sandbox.holdfast(["events", "-f", "--format", "json"]);
+    let follower = sandbox.spawn(follow);
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let ids = ["a", "b"].map(|name| sandbox.id(name));
+    let wait_for = |count: usize| {
+        let complete = || follower.stdout().matches('\n').count();
+        sandbox.wait_until("the follower", || complete() >= count);
+        assert_eq!(complete(), count, "{}", follower.stdout());
+    };
+    sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &ids[0]]);
+    wait_for(1);
+    // It waits, and does nothing else.
+    let process = follower.process();
+    let before = process.wake_ups();
+    assert!(!wait::until(Duration::from_millis(500), || process
+        .wake_ups()
+        > before));
+
+    // The file is about to be full; a hundred ends and starts do not fit any more.
+    let log = sandbox.container_dir(&ids[0]).join("events.log");
+    let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+    file.write_all(&vec![b'\n'; (1 << 20) - 3000]).unwrap();
+    for _ in 0..16 {
+        sandbox.run_ok(["exec", &ids[0], "true"]);
+    }
+    wait_for(1 + 2 * 16);
+    assert!(log.with_extension("log.1").exists());
+    // What it says at its end is read, though its directory goes with it.
+    let end = ["run", "-d", "--rm", "-b", bundle.arg(), &ids[1]];
+    sandbox.run_ok(end);
+    wait_for(34);
+    sandbox.run_ok(["kill", &ids[1], "KILL"]);
+    wait_for(35);
+    let events = lines(&follower.stdout());
+    assert_eq!(events[34]["exitCode"], 137);
+    // Whoever comes now reads the same of the one that is there, file for file.
+    let there = told(&sandbox, &[]);
+    assert_eq!(there, events[..33]);
+    follower.kill();
+    sandbox.run_ok(["delete", "-f", &ids[0]]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_log_that_is_damaged_or_none_hides_no_other() {
+    let sandbox = Sandbox::new("events-alien");
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let ids = ["a", "b", "c"].map(|name| sandbox.id(name));
+    for id in &ids {
+        sandbox.run_ok(["run", "-d", "-b", bundle.arg(), id]);
+    }
+    let log = |id: &str| sandbox.container_dir(id).join("events.log");
+    let mut file = OpenOptions::new().append(true).open(log(&ids[0])).unwrap();
+    file.write_all(b"nonsense\n{\"time\":\"2026-01-0").unwrap();
+    fs::remove_file(log(&ids[1])).unwrap();
+    fs::create_dir(log(&ids[1])).unwrap();
+    sandbox.run_ok(["exec", &ids[0], "true"]);
+    sandbox.run_ok(["exec", &ids[1], "true"]);
+    let snapshot = Snapshot::of(&sandbox.root());
+    let output = sandbox.output(["events", "--format", "json"]);
+    snapshot.assert_unchanged("events");
+    assert_eq!(output.status.code(), Some(125), "{}", show(&output));
+    let said = text(&output.stderr);
+    assert!(said.contains("2 lines are no events: skipped"), "{said}");
+    let alien = log(&ids[1]).display().to_string();
+    assert!(said.contains(&format!("read {alien}: ")), "{said}");
+    let events = lines(&text(&output.stdout));
+    assert_eq!(events.len(), 4, "{events:?}");
+    // The container is none the worse for it.
+    sandbox.run_ok(["kill", &ids[1], "KILL"]);
+    assert_eq!(sandbox.run_ok(["wait", &ids[1]]), "137\n");
+    for id in &ids {
+        sandbox.run_ok(["delete", "-f", id]);
+    }
+    sandbox.assert_clean();
+}
+
+#[test]
+fn bad_words_are_one_line_and_change_nothing() {
+    let sandbox = Sandbox::new("events-bad");
+    let file = sandbox.path().join("cursor");
+    fs::write(&file, "nonsense\n").unwrap();
+    let snapshot = Snapshot::of(sandbox.path());
+    for (words, wanted) in [
+        (
+            &["--since", "yesterday"][..],
+            "is neither a time, a duration",
+        ),
+        (&["--since", "web@x"], "is not ID@LOG.GENERATION.OFFSET"),
+        (&["--format", "xml"], "xml"),
+        (&["--cursor-file", file.to_str().unwrap()], "cursor file"),
+        (&["nobody"], "nobody"),
+        (&["../x"], "../x"),
+    ] {
+        let words = ["events"].iter().chain(words);
+        let output = sandbox.output(words);
+        assert_eq!(output.status.code(), Some(125), "{}", show(&output));
+        let said = text(&output.stderr);
+        assert!(said.contains(wanted) && said.lines().count() == 1, "{said}");
+    }
+    snapshot.assert_unchanged("bad words");
+}
+
+/// Takes what it is told, but not everything at once.
+struct Picky {
+    told: Vec<String>,
+    refuses: Option<EventWord>,
+}
+
+impl Backend for Picky {
+    fn state_changed(
+        &mut self,
+        container: &ContainerId,
+        info: &StateInfo,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.refuses.take_if(|word| *word == info.word).is_some() {
+            return Err("not now".into());
+        }
+        self.told.push(format!("{container} {}", info.word));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_daemon_polls_one_descriptor_and_a_backend_that_refuses_is_told_again() {
+    let sandbox = Sandbox::new("events-library");
+    let driver = sandbox.driver();
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let mut events = driver.events(Since::Beginning).unwrap();
+    let readable =
+        |events: &Events| !wait::events(events, PollFlags::POLLIN, Duration::ZERO).is_empty();
+    assert!(!readable(&events));
+    let first = sandbox.started(&driver, &bundle, "first");
+    assert!(!wait::events(&events, PollFlags::POLLIN, DEADLINE).is_empty());
+    let place = events.cursor();
+    first.kill(9).unwrap();
+    first.init().unwrap().wait(Some(DEADLINE)).unwrap();
+
+    let mut backend = Picky {
+        told: Vec::new(),
+        refuses: Some(EventWord::Exit),
+    };
+    let name = first.id().to_string();
+    sandbox.wait_until("the end to be refused", || {
+        match events.dispatch(&mut backend, NOW) {
+            Err(Error::Backend { id, word, source }) => {
+                assert_eq!((&id, word), (first.id(), EventWord::Exit));
+                assert_eq!(source.to_string(), "not now");
+                true
+            }
+            told => told.is_err(),
+        }
+    });
+    assert_eq!(backend.told, [format!("{name} start-container")]);
+    // Until it has taken it, the place is before it.
+    let before = events.cursor();
+    assert!(readable(&events));
+    assert_eq!(events.dispatch(&mut backend, NOW).unwrap(), 1);
+    assert_eq!(backend.told[1], format!("{name} exit"));
+    assert!(!readable(&events));
+
+    for (cursor, rest) in [(place, 2), (before, 1), (events.cursor(), 0)] {
+        let cursor: Cursor = cursor.to_string().parse().unwrap();
+        let mut again = driver.past_events(Since::Cursor(cursor)).unwrap();
+        assert_eq!(taken(&mut again).len(), rest);
+    }
+    let mut now = driver.events(Since::Now).unwrap().only([id(&name)]);
+    assert_eq!(taken(&mut now), [] as [&str; 0]);
+    let second = sandbox.started(&driver, &bundle, "second");
+    first.delete(true).unwrap();
+    assert_eq!(taken(&mut now), [] as [&str; 0]);
+    assert_eq!(
+        taken(&mut events),
+        [format!("{} start-container", second.id())]
+    );
+    second.delete(true).unwrap();
+    sandbox.assert_clean();
+}
+
+/// Fills the disk that a directory is on.
+fn fill(file: &Path) {
+    let mut filling = OpenOptions::new();
+    let mut filling = filling.append(true).create(true).open(file).unwrap();
+    for piece in [4096, 1] {
+        while filling.write_all(&vec![b'x'; piece]).is_ok() {}
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_container_nothing_and_an_end_is_told_when_there_is_room() {
+    let sandbox = Sandbox::new("events-full");
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=512k,mode=0700", "small"])
+        .arg(sandbox.root())
+        .status();
+    assert!(mounted.unwrap().success());
+    let gate = sandbox.gate();
+    let bundle = sandbox
+        .sh(&format!("{}; exit 7", Gate::WAIT))
+        .bind(gate.dir());
+    let id = sandbox.id("full");
+    sandbox.run_ok(["run", "-d", "--stdio", "null", "-b", bundle.arg(), &id]);
+    let log = sandbox.container_dir(&id).join("events.log");
+    // To the end of a page: a line needs another.
+    let length = fs::metadata(&log).unwrap().len();
+    let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+    let page = usize::try_from(4096 - length % 4096).unwrap();
+    file.write_all(&vec![b'\n'; page]).unwrap();
+    let filler = sandbox.root().join("~filler");
+    fill(&filler);
+    // Room for the record's two files and no more.
+    let length = fs::metadata(&filler).unwrap().len();
+    let file = OpenOptions::new().write(true).open(&filler).unwrap();
+    file.set_len(length - 8192).unwrap();
+    // Held open, it would go on taking the room.
+    drop(file);
+    gate.open();
+    let shim = sandbox.shim_of(&sandbox.process_dir(&id, "init"));
+    assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
+    sandbox.wait_until("the shim's end", || !shim.is_alive());
+    assert_eq!(words(&told(&sandbox, &[&id])), ["init start-container"]);
+
+    fs::remove_file(&filler).unwrap();
+    let said = sandbox.run_ok(["recover"]);
+    assert_eq!(said, format!("{id}/init: finished, exit status 7\n"));
+    let events = told(&sandbox, &[&id]);
+    assert_eq!(words(&events), ["init start-container", "init exit"]);
+    sandbox.run_ok(["recover"]);
+    assert_eq!(told(&sandbox, &[&id]), events);
+    sandbox.run_ok(["delete", &id]);
+    sandbox.assert_clean();
+}
