@@ -512,6 +512,14 @@ fn a_daemon_polls_one_descriptor_and_a_backend_that_refuses_is_told_again() {
         taken(&mut events),
         [format!("{} start-container", second.id())]
     );
+    // What cannot be read is told once, and does not wake for ever.
+    fs::create_dir_all(sandbox.root().join("alien/events.log")).unwrap();
+    assert!(!wait::events(&events, PollFlags::POLLIN, DEADLINE).is_empty());
+    assert!(events.next(NOW).is_err());
+    assert_eq!(taken(&mut events), [] as [&str; 0]);
+    assert_eq!(taken(&mut now), [] as [&str; 0]);
+    assert!(!readable(&events) && !readable(&now));
+    fs::remove_dir_all(sandbox.root().join("alien")).unwrap();
     second.delete(true).unwrap();
     sandbox.assert_clean();
 }

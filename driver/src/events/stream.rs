@@ -14,10 +14,11 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
 
 use super::cursor::{Cursor, Position};
 use super::reader::{From, Reader};
+use super::watch::{GONE, Watch, failed};
 use crate::deadline::Deadline;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
@@ -85,13 +86,6 @@ struct Log {
     watch: Option<WatchDescriptor>,
     /// Up to where its events were taken.
     taken: Option<Position>,
-}
-
-#[derive(Debug)]
-struct Watch {
-    inotify: Inotify,
-    root: WatchDescriptor,
-    containers: HashMap<WatchDescriptor, ContainerId>,
 }
 
 impl Driver {
@@ -242,6 +236,8 @@ impl Events {
             if !self.pending.is_empty() {
                 return Ok(self.pending.front());
             }
+            // Whatever it was written to for is taken: who polls is not to be woken for it again.
+            let _ = self.known.read();
             let Some(watch) = &self.watch else {
                 return Ok(None);
             };
@@ -263,8 +259,7 @@ impl Events {
         {
             log.taken = change.cursor.0.get(&change.container).cloned();
         }
-        if self.pending.is_empty() {
-            // It was written to; nobody else reads it.
+        if self.pending.is_empty() && self.failed.is_empty() {
             let _ = self.known.read();
         }
     }
@@ -435,37 +430,6 @@ impl Events {
     fn unreadable(&self, id: &ContainerId, e: io::Error) -> Error {
         Error::io("read", self.root.join(id).join(layout::EVENTS_FILE))(e)
     }
-}
-
-const GONE: AddWatchFlags = AddWatchFlags::IN_MOVED_FROM.union(AddWatchFlags::IN_DELETE);
-
-impl Watch {
-    fn new(dir: &Path) -> Result<Self> {
-        let make = || -> nix::Result<Self> {
-            let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-            let come = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CREATE;
-            let root = inotify.add_watch(dir, come | GONE | AddWatchFlags::IN_ONLYDIR)?;
-            let containers = HashMap::new();
-            Ok(Self {
-                inotify,
-                root,
-                containers,
-            })
-        };
-        make().map_err(|e| failed(dir, e.into()))
-    }
-
-    fn container(&mut self, id: &ContainerId, reader: &Reader) -> io::Result<WatchDescriptor> {
-        let written = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE;
-        let flags = written | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
-        let descriptor = self.inotify.add_watch(&reader.dir(), flags)?;
-        self.containers.insert(descriptor, id.clone());
-        Ok(descriptor)
-    }
-}
-
-fn failed(path: &Path, e: io::Error) -> Error {
-    Error::io("watch", path)(e)
 }
 
 impl AsFd for Events {
