@@ -57,6 +57,9 @@ fn strangers_in_the_root_are_reported_and_left_alone() {
         sandbox.refused(["state", name], &[name]);
         sandbox.refused(["delete", name], &[name]);
     }
+    before.assert_unchanged("asking among strangers");
+    // What happens to the containers now stands in their event logs.
+    let strangers = ["lost+found", "not an id", "deep"].map(|name| Snapshot::of(&root.join(name)));
     let verdicts = sandbox.driver().restore().unwrap();
     let runs: Vec<_> = verdicts
         .iter()
@@ -72,7 +75,10 @@ fn strangers_in_the_root_are_reported_and_left_alone() {
         "{job:?}"
     );
     sandbox.run_ok(["exec", id, "true"]);
-    before.assert_unchanged("asking among strangers");
+    for stranger in strangers {
+        stranger.assert_unchanged("restoring among strangers");
+    }
+    let before = Snapshot::of(&root);
 
     // Another container comes and goes among them.
     let passing = sandbox.id("passing");
