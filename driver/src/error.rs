@@ -263,6 +263,16 @@ pub enum Error {
         /// Whether the process still runs.
         alive: bool,
     },
+    /// A monitor could not learn how this process does, and does not watch it any more.
+    #[error("{source}")]
+    Unwatched {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+        /// Why.
+        source: Box<Error>,
+    },
     /// Somebody else's shim adopted the process first.
     #[error("process {process} of container {id} was adopted by somebody else")]
     AdoptedElsewhere {

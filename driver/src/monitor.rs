@@ -117,7 +117,8 @@ impl Monitor {
     /// The next event; `None` when there was none in time. No timeout: waits for ever.
     ///
     /// # Errors
-    /// epoll_wait(2)'s; an exit record that cannot be understood, whose process is watched no longer.
+    /// epoll_wait(2)'s; [`Error::Unwatched`] when a process cannot be looked at (its record cannot be understood, there are no
+    /// descriptors left): [`Monitor::add`] it again when it can be.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Event>> {
         let deadline = Deadline::after(timeout);
         loop {
@@ -157,18 +158,26 @@ impl Monitor {
         let Some(end) = self.watched.get(&token) else {
             return Ok(());
         };
-        let look = end.look();
-        if matches!(look, Ok(Look::Waiting)) {
-            return end.discard_noise();
+        let seen = match end.look() {
+            Ok(Look::Waiting) => end.discard_noise().map(|()| None),
+            look => look.map(|look| event(end, look)),
+        };
+        if matches!(seen, Ok(None)) {
+            return Ok(());
         }
         let Some(end) = self.watched.remove(&token) else {
             return Ok(());
         };
         // As in `remove`.
         let _ = self.epoll.delete(&end);
-        match event(&end, look?) {
-            Some(event) => self.push(event),
-            None => Ok(()),
+        match seen {
+            Ok(Some(event)) => self.push(event),
+            Ok(None) => Ok(()),
+            Err(source) => Err(Error::Unwatched {
+                id: end.container,
+                process: end.process,
+                source: Box::new(source),
+            }),
         }
     }
 
@@ -305,6 +314,7 @@ mod tests {
         shims[1].announce(1);
         let error = monitor.next(NOW).unwrap_err();
         assert!(error.to_string().contains("e0/exit.json"), "{error}");
+        assert!(matches!(error, Error::Unwatched { process, .. } if process.as_str() == "e0"));
         let event = monitor.next(NOW).unwrap().unwrap();
         assert_eq!(event.kind, EventKind::Exited(record));
         assert!(monitor.is_empty());

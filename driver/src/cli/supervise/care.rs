@@ -3,10 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use holdfast::{
-    Container, ContainerId, ExitRecord, Process, ProcessId, Recovery, RestartPolicy, Restarts,
-    Status,
-};
+use holdfast::{Container, ContainerId, ExitRecord, Process, RestartPolicy, Restarts, Status};
 use serde_json::{Value, json};
 
 use super::super::error::{Error, Result};
@@ -45,8 +42,9 @@ impl Supervisor {
             Err(Error::Library(
                 holdfast::Error::NotFound { .. } | holdfast::Error::ProcessNotFound { .. },
             )) => Ok(()),
-            Err(Error::Library(e)) => report::failed(id, "init", &e),
-            done => done,
+            // Of what it was about, nothing else may come.
+            Err(e) => self.look_later(id, "init", &e.to_string()),
+            Ok(()) => Ok(()),
         }
     }
 
@@ -174,7 +172,7 @@ impl Supervisor {
             return Ok(());
         }
         // The attempt is on record as an end of its own, and has been told of.
-        self.know(&init);
+        self.known.note(&init);
         // A shim that was killed in the middle of it is told of before it has let go of its lock.
         init.wait_gone(Some(SHIM_PATIENCE))?;
         container.recover(init.id())?;
@@ -211,53 +209,6 @@ impl Supervisor {
                 report::failed(id, "init", &e)
             }
         }
-    }
-
-    /// A process lost its shim: another adopts it.
-    ///
-    /// # Errors
-    /// As [`Supervisor::consider`].
-    pub fn adopt(&mut self, id: &ContainerId, name: &ProcessId) -> Result<()> {
-        let Some(tracked) = self.tracked.get(id) else {
-            // It was deleted.
-            return Ok(());
-        };
-        let container = tracked.container.clone();
-        // Opened before: it knows how it ended even if its directory goes with that.
-        let Ok(process) = container.process(name) else {
-            return Ok(());
-        };
-        let (id, name) = (id.as_str(), name.as_str());
-        match container.recover(process.id()) {
-            Ok(Recovery::Adopted(identity)) => {
-                let mut more = json!({ "pid": identity.pid });
-                if process.terminal() {
-                    more["terminalLost"] = true.into();
-                }
-                report::event(id, name, "adopted", more)?;
-            }
-            Ok(Recovery::Removed) if process.exit_record()?.is_none() => {
-                return report::event(id, name, "removed", json!({}));
-            }
-            // Its end is news for the monitor.
-            Ok(Recovery::Finished | Recovery::Removed) => (),
-            Ok(Recovery::Unneeded) if process.shim_lives()? => (),
-            Ok(Recovery::Unneeded) => return report::event(id, name, "lost", json!({})),
-            Err(holdfast::Error::AdoptedElsewhere { .. }) => (),
-            Err(holdfast::Error::ProcessNotFound { .. }) => return Ok(()),
-            Err(e) => {
-                let key = (container.id().clone(), process.id().clone());
-                let retry = self.orphans.entry(key).or_default();
-                retry.due = Some(Instant::now() + policy::delay(retry.failures));
-                retry.failures = retry.failures.saturating_add(1);
-                return report::failed(container.id(), name, &e);
-            }
-        }
-        self.orphans
-            .remove(&(container.id().clone(), process.id().clone()));
-        self.know(&process);
-        self.monitor.add(&process)?;
-        Ok(())
     }
 }
 

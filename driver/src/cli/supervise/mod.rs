@@ -10,28 +10,29 @@
 //! It keeps nothing that is not in the state directory but how often something failed: killed at any moment, it goes on
 //! where it was. It never ends a container; when it is asked to leave, it leaves.
 
+mod adopt;
 mod care;
+mod known;
 mod notify;
 mod policy;
 mod report;
+mod roster;
 mod sources;
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use holdfast::{
-    Container, ContainerId, Driver, EventKind, Finding, Identity, Monitor, Process, ProcessId,
-};
+use holdfast::{Container, ContainerId, Driver, EventKind, Finding, Identity, Monitor};
 use serde_json::json;
 
 use super::error::{Error, Result};
 use super::globals::Globals;
 use super::session::{ENDING, Signals};
 use care::Why;
+use known::{Key, Known};
 use notify::Notifier;
-use sources::{Change, Event, Sources};
+use sources::{Event, Sources};
 
 /// Flags of `supervise`.
 #[derive(Debug, Args)]
@@ -88,6 +89,23 @@ struct Retry {
     gave_up: bool,
 }
 
+impl Retry {
+    /// It failed once more, and is tried again after a while.
+    fn again(&mut self) {
+        self.due = Some(Instant::now() + policy::delay(self.failures));
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Whether it is due; it is not any more, then.
+    fn take(&mut self, now: Instant) -> bool {
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due {
+            self.due = None;
+        }
+        is_due
+    }
+}
+
 struct Supervisor {
     driver: Driver,
     me: Option<Identity>,
@@ -95,10 +113,14 @@ struct Supervisor {
     monitor: Monitor,
     sources: Sources,
     tracked: HashMap<ContainerId, Tracked>,
-    /// Processes that could not be adopted yet.
-    orphans: HashMap<(ContainerId, ProcessId), Retry>,
-    /// Which directory bore a process's name when it was last looked at: each process is watched once.
-    known: HashMap<(ContainerId, ProcessId), (u64, u64)>,
+    /// Processes that could not be adopted or watched yet.
+    orphans: HashMap<Key, Retry>,
+    /// Containers that could not be read, or not all of them, by name.
+    unread: HashMap<String, Retry>,
+    /// What could not be listed, or not all of it.
+    unlisted: Retry,
+    /// Each process is watched once.
+    known: Known,
     /// What is noted of a container that is gone.
     blank: Retry,
 }
@@ -118,7 +140,9 @@ impl Supervisor {
             sources,
             tracked: HashMap::new(),
             orphans: HashMap::new(),
-            known: HashMap::new(),
+            unread: HashMap::new(),
+            unlisted: Retry::default(),
+            known: Known::default(),
             blank: Retry::default(),
         })
     }
@@ -134,52 +158,13 @@ impl Supervisor {
             }
         }
         for entry in self.driver.list()? {
-            if let Ok(container) = entry.container {
-                self.track(container, &ended)?;
+            match entry.container {
+                Ok(container) => self.track(container, &ended)?,
+                // It has been told.
+                Err(_) => self.unread.entry(entry.id).or_default().again(),
             }
         }
         Ok(())
-    }
-
-    /// Begins to look after a container. Of the processes that are known to have ended, the end is no news.
-    fn track(&mut self, container: Container, ended: &HashSet<(String, String)>) -> Result<()> {
-        let id = container.id().clone();
-        self.sources.watch_container(&id, container.dir())?;
-        let processes = container.processes();
-        let retry = Retry::default();
-        self.tracked
-            .insert(id.clone(), Tracked { container, retry });
-        for (name, process) in processes.unwrap_or_default() {
-            match process {
-                Ok(process) if ended.contains(&(id.to_string(), name)) => self.know(&process),
-                Ok(process) => self.watch_process(&process)?,
-                // A survey tells of what cannot be read.
-                Err(e) => log::debug!("{e}"),
-            }
-        }
-        self.consider(&id, Why::News)
-    }
-
-    /// Watches a process for its end, unless it is known already.
-    fn watch_process(&mut self, process: &Process) -> Result<()> {
-        let key = (process.container_id().clone(), process.id().clone());
-        let before = self.known.get(&key).copied();
-        self.know(process);
-        if before.is_some() && before == self.known.get(&key).copied() {
-            return Ok(());
-        }
-        match self.monitor.add(process) {
-            Err(e) => report::failed(process.container_id(), process.id().as_str(), &e),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn know(&mut self, process: &Process) {
-        let key = (process.container_id().clone(), process.id().clone());
-        match std::fs::metadata(process.dir()) {
-            Ok(meta) => self.known.insert(key, (meta.dev(), meta.ino())),
-            Err(_) => self.known.remove(&key),
-        };
     }
 
     fn is_to_leave(&mut self) -> bool {
@@ -192,10 +177,15 @@ impl Supervisor {
             let event = match self.monitor.next(Some(Duration::ZERO)) {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(()),
-                Err(e) => {
-                    report::event("", "", "failed", json!({ "error": e.to_string() }))?;
+                Err(holdfast::Error::Unwatched {
+                    id,
+                    process,
+                    source,
+                }) => {
+                    self.try_later((id, process), &source)?;
                     continue;
                 }
+                Err(e) => return Err(e.into()),
             };
             let (id, process) = (&event.container, &event.process);
             match event.kind {
@@ -216,102 +206,19 @@ impl Supervisor {
         }
     }
 
-    fn take_changes(&mut self) -> Result<()> {
-        for change in self.sources.changes()? {
-            match change {
-                Change::Appeared(name) => self.appeared(&name)?,
-                Change::Gone(name) => self.gone(&name)?,
-                Change::Process(id, name) => self.process_appeared(&id, name)?,
-                Change::Init(id) => self.consider(&id, Why::News)?,
-                Change::Many => self.look_again()?,
-            }
-        }
-        Ok(())
-    }
-
-    fn appeared(&mut self, name: &str) -> Result<()> {
-        let Ok(id) = ContainerId::new(name) else {
-            return Ok(());
-        };
-        if self.tracked.contains_key(&id) {
-            return Ok(());
-        }
-        match self.driver.load(&id) {
-            Ok(container) => {
-                let more = json!({ "restartPolicy": container.restart_policy() });
-                report::event(name, "", "appeared", more)?;
-                self.track(container, &HashSet::new())
-            }
-            Err(holdfast::Error::NotFound { .. }) => Ok(()),
-            Err(e) => report::event(name, "", "unreadable", json!({ "error": e.to_string() })),
-        }
-    }
-
-    fn gone(&mut self, name: &str) -> Result<()> {
-        let Ok(id) = ContainerId::new(name) else {
-            return Ok(());
-        };
-        if self.tracked.remove(&id).is_none() {
-            return Ok(());
-        }
-        // The monitor keeps what it watches: an end that is still to come is told.
-        self.sources.forget(&id);
-        self.known.retain(|(of, _), _| *of != id);
-        self.orphans.retain(|(of, _), _| *of != id);
-        report::event(name, "", "removed", json!({}))
-    }
-
-    fn process_appeared(&mut self, id: &ContainerId, name: String) -> Result<()> {
-        let (Some(tracked), Ok(name)) = (self.tracked.get(id), ProcessId::new(name)) else {
-            return Ok(());
-        };
-        match tracked.container.process(&name) {
-            Ok(process) => self.watch_process(&process),
-            // It went again.
-            Err(e) => {
-                log::debug!("{e}");
-                Ok(())
-            }
-        }
-    }
-
-    /// After a loss of changes: what is there, and what is not any more.
-    fn look_again(&mut self) -> Result<()> {
-        let there: Vec<String> = self.driver.list()?.into_iter().map(|e| e.id).collect();
-        let tracked: Vec<ContainerId> = self.tracked.keys().cloned().collect();
-        for id in tracked {
-            if !there.contains(&id.to_string()) {
-                self.gone(id.as_str())?;
-                continue;
-            }
-            let processes = self.tracked[&id].container.processes();
-            for (_, process) in processes.unwrap_or_default() {
-                if let Ok(process) = process {
-                    self.watch_process(&process)?;
-                }
-            }
-            self.consider(&id, Why::News)?;
-        }
-        for name in there {
-            self.appeared(&name)?;
-        }
-        Ok(())
-    }
-
     /// One thing that is due, so that what happens meanwhile has its turn between two.
     fn take_due(&mut self) -> Result<()> {
         let now = Instant::now();
-        let is_due = |retry: &Retry| retry.due.is_some_and(|due| due <= now);
-        let orphan = self.orphans.iter_mut().find(|(_, retry)| is_due(retry));
-        if let Some(((id, process), retry)) = orphan {
-            retry.due = None;
-            let (id, process) = (id.clone(), process.clone());
+        if self.unlisted.take(now) {
+            return self.look_again();
+        }
+        if let Some(name) = first_due(&mut self.unread, now, |retry| retry) {
+            return self.appeared(&name);
+        }
+        if let Some((id, process)) = first_due(&mut self.orphans, now, |retry| retry) {
             return self.adopt(&id, &process);
         }
-        let mut tracked = self.tracked.iter_mut();
-        if let Some((id, tracked)) = tracked.find(|(_, tracked)| is_due(&tracked.retry)) {
-            tracked.retry.due = None;
-            let id = id.clone();
+        if let Some(id) = first_due(&mut self.tracked, now, |tracked| &mut tracked.retry) {
             return self.consider(&id, Why::Due);
         }
         Ok(())
@@ -320,6 +227,7 @@ impl Supervisor {
     fn deadline(&self) -> Option<Instant> {
         let containers = self.tracked.values().map(|tracked| &tracked.retry);
         let all = containers.chain(self.orphans.values());
+        let all = all.chain(self.unread.values()).chain([&self.unlisted]);
         all.filter_map(|retry| retry.due).min()
     }
 
@@ -337,4 +245,14 @@ impl Supervisor {
             None => &mut self.blank,
         }
     }
+}
+
+/// Takes the first of some that is due.
+fn first_due<K: Clone, V>(
+    all: &mut HashMap<K, V>,
+    now: Instant,
+    retry: fn(&mut V) -> &mut Retry,
+) -> Option<K> {
+    let mut all = all.iter_mut();
+    all.find_map(|(key, value)| retry(value).take(now).then(|| key.clone()))
 }

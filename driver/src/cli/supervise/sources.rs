@@ -37,6 +37,8 @@ pub enum Change {
     Gone(String),
     /// This container has a process directory of this name.
     Process(ContainerId, String),
+    /// It had.
+    ProcessGone(ContainerId, String),
     /// The directory of this container's init got a file.
     Init(ContainerId),
     /// There were more changes than the kernel keeps.
@@ -162,18 +164,16 @@ impl Sources {
     /// # Errors
     /// inotify_add_watch(2)'s.
     pub fn watch_root(&mut self, root: &Path) -> Result<()> {
-        let moves = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MOVED_FROM;
-        let changes = moves | AddWatchFlags::IN_DELETE;
-        self.watch(root, changes, Watched::Root)
+        self.watch(root, coming_and_going(), Watched::Root)
     }
 
-    /// Watches for a container's processes.
+    /// Watches for a container's processes that come and go. Twice does no harm.
     ///
     /// # Errors
     /// inotify_add_watch(2)'s.
     pub fn watch_container(&mut self, id: &ContainerId, dir: &Path) -> Result<()> {
         let watched = Watched::Container(id.clone());
-        self.watch(dir, AddWatchFlags::IN_MOVED_TO, watched)
+        self.watch(dir, coming_and_going(), watched)
     }
 
     /// Watches the directory of a container's init, for one change.
@@ -237,11 +237,20 @@ impl Sources {
         match self.watched.get(&event.wd)?.clone() {
             Watched::Init(id) => Some(Change::Init(id)),
             _ if !is(AddWatchFlags::IN_ISDIR) => None,
-            Watched::Container(id) => Some(Change::Process(id, name)),
+            Watched::Container(id) if is(AddWatchFlags::IN_MOVED_TO) => {
+                Some(Change::Process(id, name))
+            }
+            Watched::Container(id) => Some(Change::ProcessGone(id, name)),
             Watched::Root if is(AddWatchFlags::IN_MOVED_TO) => Some(Change::Appeared(name)),
             Watched::Root => Some(Change::Gone(name)),
         }
     }
+}
+
+/// What is unfinished gets its name in the end.
+fn coming_and_going() -> AddWatchFlags {
+    let moves = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MOVED_FROM;
+    moves | AddWatchFlags::IN_DELETE
 }
 
 /// A descriptor to wait for that somebody else keeps as well.
