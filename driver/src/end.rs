@@ -190,6 +190,11 @@ impl End {
         fifo::outlook(self.exit.as_fd()).map_err(self.failed("look into"))
     }
 
+    /// Whether `exit` will hang up; not any more if a shim is gone, or is being killed and has closed it already.
+    pub fn will_hang_up(&self) -> Result<bool> {
+        fifo::has_writer(self.exit.as_fd()).map_err(self.failed("look into"))
+    }
+
     /// What is known now.
     pub fn look(&self) -> Result<Look> {
         if let Some(record) = self.record()? {
@@ -254,9 +259,10 @@ impl End {
                 return Ok(false);
             }
             // As in look_before_waiting: no hang-up comes any more.
-            let deadline = match self.outlook()? {
-                Outlook::End => deadline.at_most(TURN),
-                Outlook::Bytes | Outlook::Quiet => deadline,
+            let deadline = if self.will_hang_up()? {
+                deadline
+            } else {
+                deadline.at_most(TURN)
             };
             // Hang-ups are always reported; the status, which may be there, is not waited for.
             deadline

@@ -142,6 +142,16 @@ impl Process {
         self.end.shim_lives()
     }
 
+    /// Whether this descriptor will hang up, and so is worth polling for that, while [`Process::shim_lives`]: a shim that is being killed
+    /// closes `exit` an instant before its lock is free, and who opens `exit` in that instant would wait for ever. If not, look
+    /// again in a moment.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn will_hang_up(&self) -> Result<bool> {
+        self.end.will_hang_up()
+    }
+
     /// Sends a signal to this very process, whoever may have its pid by now.
     ///
     /// # Errors

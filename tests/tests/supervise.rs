@@ -2,12 +2,10 @@
 //! says, and the supervisor itself may be killed at any moment.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use holdfast_tests::command::{show, text};
-use holdfast_tests::wait::DEADLINE;
 use holdfast_tests::{Bundle, FakeRuntime, Gate, Proc, Sandbox, Supervisor};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -310,43 +308,6 @@ fn of_two_supervisors_of_one_root_the_second_is_told() {
     first.kill();
     // A dead one is in nobody's way.
     sandbox.supervise().ready().leave();
-    sandbox.assert_clean_but_for_supervision();
-}
-
-#[test]
-fn the_service_manager_is_told() {
-    let sandbox = Sandbox::new("sup-notify");
-    let path = sandbox.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(DEADLINE)).unwrap();
-    let next = || {
-        let mut message = [0; 256];
-        let length = manager.recv(&mut message).expect("a message");
-        text(&message[..length])
-    };
-    let mut command = sandbox.holdfast(["supervise"]);
-    command
-        .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", "100000");
-    let supervisor = sandbox.supervise_with(command);
-    assert_eq!(next(), "READY=1");
-    let status = next();
-    assert!(status.starts_with("STATUS=0 containers"), "{status}");
-    for _ in 0..3 {
-        assert_eq!(next(), "WATCHDOG=1");
-    }
-    // What it starts is not told: a runtime would wait for the container to be ready, too.
-    let id = run(&sandbox, &sandbox.sh("exit 1"), "on-failure:1", "notify");
-    supervisor.wait_event(&id, "gave-up");
-    supervisor.process().signal(Signal::SIGTERM);
-    let mut message = next();
-    while message != "STOPPING=1" {
-        let known = message == "WATCHDOG=1" || message.starts_with("STATUS=");
-        assert!(known, "{message}");
-        message = next();
-    }
-    delete(&sandbox, &id);
-    drop(supervisor);
     sandbox.assert_clean_but_for_supervision();
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How much a FIFO may be made to hold without privileges, in bytes (/proc/sys/fs/pipe-max-size's default).
 pub const MAX_CAPACITY: i32 = 1 << 20;
@@ -157,6 +158,22 @@ pub fn outlook(fd: BorrowedFd<'_>) -> io::Result<Outlook> {
     }
 }
 
+/// Whether anybody holds a write end of the FIFO that a descriptor reads from; if so, the descriptor is sure to hang up when the last
+/// of them lets go. Tells the two apart where [`outlook`] cannot: there are bytes, and the descriptor may have been opened after
+/// the last writer had left, which poll(2) alone never says.
+///
+/// # Errors
+/// open(2)'s, poll(2)'s.
+pub fn has_writer(reader: BorrowedFd<'_>) -> io::Result<bool> {
+    // A writer that comes and goes: with nobody else there, its going is a hang-up. By descriptor, as the name may be gone.
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    drop(open_write(Path::new(&path))?);
+    let mut fds = [PollFd::new(reader, PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    let happened = fds[0].revents().unwrap_or(PollFlags::empty());
+    Ok(!happened.contains(PollFlags::POLLHUP))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +234,29 @@ mod tests {
             drop((early, writer));
             let late = open_read(path).unwrap();
             assert_eq!(outlook(late.as_fd()).unwrap(), Outlook::End);
+        });
+    }
+
+    #[test]
+    fn a_latecomer_is_told_whether_anybody_will_hang_up() {
+        with_fifo("writer", |path| {
+            let early = open_read(path).unwrap();
+            assert!(!has_writer(early.as_fd()).unwrap());
+            let mut writer = File::from(open_write(path).unwrap());
+            let late = open_read(path).unwrap();
+            writer.write_all(b"0\n").unwrap();
+            for reader in [&early, &late] {
+                assert!(has_writer(reader.as_fd()).unwrap());
+            }
+            drop(writer);
+            // The bytes are still there, for as long as somebody reads.
+            let later = open_read(path).unwrap();
+            std::fs::remove_file(path).unwrap();
+            assert_eq!(outlook(later.as_fd()).unwrap(), Outlook::Bytes);
+            for reader in [&early, &late, &later] {
+                assert!(!has_writer(reader.as_fd()).unwrap());
+            }
+            std::fs::write(path, "").unwrap();
         });
     }
 }

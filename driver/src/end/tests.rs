@@ -235,3 +235,23 @@ fn a_lock_that_is_only_tested_is_not_held() {
     let lock = Lock::try_take(&shim.dir.join(layout::SHIM_LOCK_FILE)).unwrap();
     assert!(lock.is_some());
 }
+
+#[test]
+fn whoever_waits_for_a_shim_that_has_just_closed_exit_waits_for_its_lock_alone() {
+    let dir = scratch("end-closed");
+    let mut shim = FakeShim::start(dir.join("init"));
+    // Keeps the status in `exit`, so that the FIFO does not look as if it had ended.
+    let reader = shim.process();
+    shim.record(0);
+    shim.announce(0);
+    assert!(reader.will_hang_up().unwrap());
+    shim.exit = None;
+    let process = shim.process();
+    assert!(process.shim_lives().unwrap() && !process.will_hang_up().unwrap());
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| process.wait_gone(LONG));
+        std::thread::yield_now();
+        shim.lock = None;
+        waiter.join().unwrap().unwrap();
+    });
+}

@@ -25,7 +25,7 @@ use holdfast_common::sys::pty;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use end::End;
+pub use end::End;
 use keys::Watch;
 pub use keys::{DEFAULT as DEFAULT_DETACH_KEYS, DetachKeys};
 use pump::{Pump, Turn, Wants};

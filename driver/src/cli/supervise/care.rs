@@ -3,17 +3,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use holdfast::{Container, ContainerId, ExitRecord, Process, RestartPolicy, Restarts, Status};
+use holdfast::{Container, ExitRecord, Process, ProcessId, RestartPolicy, Restarts, Status};
 use serde_json::{Value, json};
 
 use super::super::error::{Error, Result};
+use super::known::{Key, key};
 use super::policy::{self, Case, Decision};
-use super::report;
 use super::sources::{Sign, duplicate};
 use super::{Retry, Supervisor};
-
-/// How long a shim may take to end that has failed, or was killed.
-const SHIM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a container is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,26 +22,70 @@ pub enum Why {
 }
 
 impl Supervisor {
-    /// Looks at a container, and does what is to be done now.
-    ///
-    /// # Errors
-    /// Ours alone; a container's are told, and keep no other from its turn.
-    pub fn consider(&mut self, id: &ContainerId, why: Why) -> Result<()> {
-        let Some(tracked) = self.tracked.get(id) else {
-            return Ok(());
+    /// Looks at a process, and does what is to be done now. What goes wrong is told, keeps no other from its turn, and is tried
+    /// again.
+    pub fn consider(&mut self, key: &Key, why: Why) {
+        let Some(tracked) = self.tracked.get(&key.0) else {
+            return;
         };
         let container = tracked.container.clone();
-        if container.restart_policy() == RestartPolicy::No {
-            return Ok(());
-        }
-        match self.attend(&container, why) {
-            // It went away, and its parent's watch says so.
-            Err(Error::Library(
+        let has_policy = container.restart_policy() != RestartPolicy::No;
+        let done = if has_policy && key.1.is_init() {
+            self.attend(&container, why)
+        } else {
+            self.attend_alone(&container, &key.1)
+        };
+        match done {
+            // The latter went away, and its parent's watch says so.
+            Ok(())
+            | Err(Error::Library(
                 holdfast::Error::NotFound { .. } | holdfast::Error::ProcessNotFound { .. },
-            )) => Ok(()),
+            )) => {
+                let retry = self.postponed.get(key);
+                if retry.is_some_and(|retry| retry.due.is_none()) {
+                    self.postponed.remove(key);
+                }
+            }
             // Of what it was about, nothing else may come.
-            Err(e) => self.look_later(id, "init", &e.to_string()),
-            Ok(()) => Ok(()),
+            Err(e) => {
+                self.report.failed(&key.0, key.1.as_str(), &e);
+                self.postponed.entry(key.clone()).or_default().again();
+            }
+        }
+    }
+
+    /// One whose end has no consequence but that it is finished.
+    fn attend_alone(&mut self, container: &Container, name: &ProcessId) -> Result<()> {
+        let process = container.process(name)?;
+        if process.exit_record()?.is_some() {
+            self.finish(container, &process)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the shim of a process that has ended has taken its last step; if not, it is waited for. Should it be killed before
+    /// that, another takes the step in its place.
+    fn finish(&mut self, container: &Container, process: &Process) -> Result<bool> {
+        let key = key(process);
+        if process.shim_lives()? {
+            if process.will_hang_up()? {
+                self.sources
+                    .wait_for(&key, duplicate(process)?, Sign::HangUp)?;
+            } else {
+                // It is being killed, and lets go of its lock in an instant: nothing tells when.
+                self.postponed.entry(key).or_default().again();
+            }
+            return Ok(false);
+        }
+        self.notifier.alive();
+        match container.recover(process.id()) {
+            Ok(_) => Ok(true),
+            // By another, which is waited for in turn.
+            Err(holdfast::Error::AdoptedElsewhere { .. }) => {
+                self.queue.push(key);
+                Ok(false)
+            }
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -55,6 +96,7 @@ impl Supervisor {
             return self.attend_ended(container, &init, &record, why);
         }
         let launcher = init.launcher();
+        let is_mine = launcher.is_some() && launcher == self.me;
         let mut status = container.status()?;
         if status == Status::Creating && launcher.is_some() {
             // Before its status is read again: what comes after that is news.
@@ -63,28 +105,39 @@ impl Supervisor {
         }
         match status {
             Status::Creating | Status::Created if launcher.is_none() => Ok(()),
+            // A launch of ours is over: it was cut off.
+            Status::Creating if is_mine => self.finish_cut_off(container, &init),
             // A new file, or its end, is news.
             Status::Creating => Ok(()),
             Status::Created if is_stopped(container) => Ok(()),
             Status::Created => {
-                let launcher = launcher.filter(|launcher| Some(*launcher) != self.me);
+                let launcher = launcher.filter(|_| !is_mine);
                 let lives = launcher.map(|launcher| launcher.open()).transpose();
                 let failed = |e| Error::io("look at the launcher of", container.dir(), e);
                 if let Some(lives) = lives.map_err(failed)?.flatten() {
-                    return self.sources.wait_for(id, lives, Sign::Readable);
+                    return self.sources.wait_for(&key(&init), lives, Sign::Readable);
                 }
                 if why == Why::News && self.retry(id).due.is_some() {
                     return Ok(());
                 }
-                self.start(container, &init, "started", json!({}))
+                self.start(container, &init, "started", json!({}));
+                Ok(())
             }
             Status::Running | Status::Paused => {
                 *self.retry(id) = Retry::default();
                 Ok(())
             }
-            // Its shim is gone, and the monitor says so.
-            Status::Stopped => Ok(()),
+            // Its end is about to be on record, or its shim is gone without.
+            Status::Stopped => self.finish_cut_off(container, &init),
         }
+    }
+
+    /// One that has no record of its end; once it has, it is looked at again.
+    fn finish_cut_off(&mut self, container: &Container, init: &Process) -> Result<()> {
+        if self.finish(container, init)? && init.exit_record()?.is_some() {
+            self.queue.push(key(init));
+        }
+        Ok(())
     }
 
     fn attend_ended(
@@ -95,11 +148,9 @@ impl Supervisor {
         why: Why,
     ) -> Result<()> {
         let id = container.id();
-        if init.shim_lives()? {
-            return self.sources.wait_for(id, duplicate(init)?, Sign::HangUp);
+        if !self.finish(container, init)? {
+            return Ok(());
         }
-        // Its shim may have been killed between the record and its last step.
-        container.recover(init.id())?;
         let made = init.restarts();
         let case = Case {
             policy: container.restart_policy(),
@@ -112,7 +163,7 @@ impl Supervisor {
             Decision::GiveUp => {
                 if !std::mem::replace(&mut self.retry(id).gave_up, true) {
                     let more = json!({ "restarts": case.restarts });
-                    report::event(id.as_str(), "init", "gave-up", more)?;
+                    self.report.event(id.as_str(), "init", "gave-up", more);
                 }
                 return Ok(());
             }
@@ -144,16 +195,18 @@ impl Supervisor {
         delay: Duration,
     ) -> Result<()> {
         let id = container.id();
+        self.notifier.alive();
         let error = match container.restart(next) {
             Ok(init) => {
                 *self.retry(id) = Retry::default();
-                self.watch_process(&init)?;
+                self.watch_process(&init);
                 let more = json!({
                     "count": next.count,
                     "inARow": next.in_a_row,
                     "delayMs": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
                 });
-                return self.start(container, &init, "restart", more);
+                self.start(container, &init, "restart", more);
+                return Ok(());
             }
             Err(holdfast::Error::Busy { .. }) => {
                 self.retry(id).due = Some(Instant::now() + policy::delay(0));
@@ -161,7 +214,7 @@ impl Supervisor {
             }
             Err(error) => error,
         };
-        report::failed(id, "init", &error)?;
+        self.report.failed(id, "init", &error);
         let init = container.init()?;
         if init.restarts() == made {
             // Nothing of it is on record: what stands in its way may go on doing so.
@@ -171,42 +224,31 @@ impl Supervisor {
             retry.due = Some(Instant::now() + policy::delay(attempts));
             return Ok(());
         }
-        // The attempt is on record as an end of its own, and has been told of.
+        // The attempt is on record as an end of its own, or will be; that has been told.
         self.known.note(&init);
-        // A shim that was killed in the middle of it is told of before it has let go of its lock.
-        init.wait_gone(Some(SHIM_PATIENCE))?;
-        container.recover(init.id())?;
-        self.consider(id, Why::News)
+        self.queue.push(key(&init));
+        Ok(())
     }
 
-    fn start(
-        &mut self,
-        container: &Container,
-        init: &Process,
-        event: &str,
-        more: Value,
-    ) -> Result<()> {
+    fn start(&mut self, container: &Container, init: &Process, event: &str, mut more: Value) {
         let id = container.id();
+        self.notifier.alive();
         match container.try_start() {
             Ok(()) => {
                 *self.retry(id) = Retry::default();
-                let mut more = more;
-                if let Some(identity) = init.identity()? {
+                if let Ok(Some(identity)) = init.identity() {
                     more["pid"] = identity.pid.into();
                 }
-                report::event(id.as_str(), "init", event, more)
+                self.report.event(id.as_str(), "init", event, more);
             }
             // Somebody else has, or it is over.
-            Err(holdfast::Error::NotCreated { .. } | holdfast::Error::NotFound { .. }) => Ok(()),
+            Err(holdfast::Error::NotCreated { .. } | holdfast::Error::NotFound { .. }) => (),
             Err(holdfast::Error::Busy { .. }) => {
                 self.retry(id).due = Some(Instant::now() + policy::delay(0));
-                Ok(())
             }
             Err(e) => {
-                let retry = self.retry(id);
-                retry.due = Some(Instant::now() + policy::delay(retry.failures));
-                retry.failures = retry.failures.saturating_add(1);
-                report::failed(id, "init", &e)
+                self.retry(id).again();
+                self.report.failed(id, "init", &e);
             }
         }
     }

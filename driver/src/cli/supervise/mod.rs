@@ -5,7 +5,7 @@
 //! 2. watches the root, so that nothing comes unseen from here on;
 //! 3. restores: every orphan is adopted, everything found is told;
 //! 4. says that it is ready, and from then on reacts ([`sources`] wakes it, [`care`] looks and acts, [`policy`] decides,
-//!    [`report`] tells, [`notify`] tells the service manager).
+//!    [`report`] tells, through an [`outlet`] that never blocks, [`notify`] tells the service manager).
 //!
 //! It keeps nothing that is not in the state directory but how often something failed: killed at any moment, it goes on
 //! where it was. It never ends a container; when it is asked to leave, it leaves.
@@ -14,7 +14,9 @@ mod adopt;
 mod care;
 mod known;
 mod notify;
+mod outlet;
 mod policy;
+mod queue;
 mod report;
 mod roster;
 mod sources;
@@ -23,7 +25,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use holdfast::{Container, ContainerId, Driver, EventKind, Finding, Identity, Monitor};
+use holdfast::{Container, ContainerId, Driver, EventKind, Finding, Identity, Monitor, ProcessId};
 use serde_json::json;
 
 use super::error::{Error, Result};
@@ -32,6 +34,8 @@ use super::session::{ENDING, Signals};
 use care::Why;
 use known::{Key, Known};
 use notify::Notifier;
+use queue::Queue;
+use report::Report;
 use sources::{Event, Sources};
 
 /// Flags of `supervise`.
@@ -41,36 +45,21 @@ pub struct SuperviseArgs {}
 /// Supervises until a signal asks it to leave.
 ///
 /// # Errors
-/// Another supervises the root; the root or standard output cannot be used.
+/// Another supervises the root; the root cannot be used.
 pub fn supervise(_: &SuperviseArgs, globals: &Globals) -> Result<u8> {
     let driver = globals.driver()?;
     let _right = driver.supervise()?;
-    let mut notifier = Notifier::from_environment()?;
     let mut supervisor = Supervisor::new(driver)?;
     supervisor.restore()?;
     let containers = supervisor.tracked.len();
-    report::event("", "", "ready", json!({ "containers": containers }))?;
-    notifier.ready();
-    loop {
-        notifier.status(supervisor.status());
-        notifier.keep_alive();
-        let deadlines = [supervisor.deadline(), notifier.deadline()];
-        let deadline = deadlines.into_iter().flatten().min();
-        for event in supervisor.sources.wait(deadline)? {
-            match event {
-                Event::Signals if supervisor.is_to_leave() => {
-                    notifier.stopping();
-                    report::event("", "", "stopping", json!({}))?;
-                    return Ok(0);
-                }
-                Event::Signals => (),
-                Event::Exits => supervisor.take_exits()?,
-                Event::Directories => supervisor.take_changes()?,
-                Event::Turn(id) => supervisor.consider(&id, Why::News)?,
-            }
-        }
-        supervisor.take_due()?;
-    }
+    let more = json!({ "containers": containers });
+    supervisor.report.event("", "", "ready", more);
+    supervisor.notifier.ready();
+    while !supervisor.turn()? {}
+    supervisor.notifier.stopping();
+    supervisor.report.event("", "", "stopping", json!({}));
+    supervisor.report.finish();
+    Ok(0)
 }
 
 /// A container that is looked after.
@@ -112,6 +101,8 @@ struct Supervisor {
     signals: Signals,
     monitor: Monitor,
     sources: Sources,
+    report: Report,
+    notifier: Notifier,
     tracked: HashMap<ContainerId, Tracked>,
     /// Processes that could not be adopted or watched yet.
     orphans: HashMap<Key, Retry>,
@@ -121,6 +112,10 @@ struct Supervisor {
     unlisted: Retry,
     /// Each process is watched once.
     known: Known,
+    /// Whose turn it is.
+    queue: Queue<Key>,
+    /// Processes whose turn it is after a while.
+    postponed: HashMap<Key, Retry>,
     /// What is noted of a container that is gone.
     blank: Retry,
 }
@@ -138,11 +133,15 @@ impl Supervisor {
             signals,
             monitor,
             sources,
+            report: Report::to_stdout()?,
+            notifier: Notifier::from_environment()?,
             tracked: HashMap::new(),
             orphans: HashMap::new(),
             unread: HashMap::new(),
             unlisted: Retry::default(),
             known: Known::default(),
+            queue: Queue::default(),
+            postponed: HashMap::new(),
             blank: Retry::default(),
         })
     }
@@ -152,19 +151,43 @@ impl Supervisor {
         self.sources.watch_root(self.driver.root())?;
         let mut ended = HashSet::new();
         for verdict in self.driver.restore()? {
-            report::restored(&verdict)?;
+            self.report.restored(&verdict);
             if matches!(verdict.finding, Finding::Exited(_)) {
                 ended.insert((verdict.id, verdict.process));
             }
         }
         for entry in self.driver.list()? {
             match entry.container {
-                Ok(container) => self.track(container, &ended)?,
+                Ok(container) => self.track(container, &ended),
                 // It has been told.
                 Err(_) => self.unread.entry(entry.id).or_default().again(),
             }
         }
         Ok(())
+    }
+
+    /// Waits, takes note of everything that has happened, and does one thing; whether it is to leave. Taking note is quick: nothing
+    /// but [`Supervisor::take_one`] runs a runtime.
+    fn turn(&mut self) -> Result<bool> {
+        let status = self.status();
+        self.notifier.status(status);
+        self.notifier.keep_alive();
+        self.sources
+            .wait_for_room(&self.report, self.report.is_waiting());
+        let deadlines = [self.deadline(), self.notifier.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
+        for event in self.sources.wait(deadline)? {
+            match event {
+                Event::Signals if self.is_to_leave() => return Ok(true),
+                Event::Signals => (),
+                Event::Exits => self.take_exits()?,
+                Event::Directories => self.take_changes()?,
+                Event::Room => self.report.flush(),
+                Event::Turn(key) => self.queue.push(key),
+            }
+        }
+        self.take_one();
+        Ok(false)
     }
 
     fn is_to_leave(&mut self) -> bool {
@@ -182,32 +205,32 @@ impl Supervisor {
                     process,
                     source,
                 }) => {
-                    self.try_later((id, process), &source)?;
+                    self.try_later((id, process), &source);
                     continue;
                 }
                 Err(e) => return Err(e.into()),
             };
-            let (id, process) = (&event.container, &event.process);
+            let key = (event.container, event.process);
             match event.kind {
                 EventKind::Exited(record) => {
-                    report::event(
-                        id.as_str(),
-                        process.as_str(),
-                        "exit",
-                        report::record(&record),
-                    )?;
-                    if process.is_init() {
-                        self.retry(id).due = None;
-                        self.consider(id, Why::News)?;
+                    let (id, process) = (key.0.as_str(), key.1.as_str());
+                    self.report
+                        .event(id, process, "exit", report::record(&record));
+                    if key.1.is_init() {
+                        self.retry(&key.0).due = None;
                     }
+                    self.queue.push(key);
                 }
-                EventKind::ShimGone => self.adopt(id, process)?,
+                EventKind::ShimGone => {
+                    let retry = self.orphans.entry(key).or_default();
+                    retry.due = Some(Instant::now());
+                }
             }
         }
     }
 
-    /// One thing that is due, so that what happens meanwhile has its turn between two.
-    fn take_due(&mut self) -> Result<()> {
+    /// One thing that may take a while, so that what happens meanwhile is noted between two.
+    fn take_one(&mut self) {
         let now = Instant::now();
         if self.unlisted.take(now) {
             return self.look_again();
@@ -215,18 +238,27 @@ impl Supervisor {
         if let Some(name) = first_due(&mut self.unread, now, |retry| retry) {
             return self.appeared(&name);
         }
-        if let Some((id, process)) = first_due(&mut self.orphans, now, |retry| retry) {
-            return self.adopt(&id, &process);
+        if let Some(key) = first_due(&mut self.orphans, now, |retry| retry) {
+            return self.adopt(key);
+        }
+        if let Some(key) = first_due(&mut self.postponed, now, |retry| retry) {
+            return self.consider(&key, Why::News);
+        }
+        if let Some(key) = self.queue.pop() {
+            return self.consider(&key, Why::News);
         }
         if let Some(id) = first_due(&mut self.tracked, now, |tracked| &mut tracked.retry) {
-            return self.consider(&id, Why::Due);
+            self.consider(&(id, ProcessId::init()), Why::Due);
         }
-        Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {
+        if !self.queue.is_empty() {
+            return Some(Instant::now());
+        }
         let containers = self.tracked.values().map(|tracked| &tracked.retry);
         let all = containers.chain(self.orphans.values());
+        let all = all.chain(self.postponed.values());
         let all = all.chain(self.unread.values()).chain([&self.unlisted]);
         all.filter_map(|retry| retry.due).min()
     }

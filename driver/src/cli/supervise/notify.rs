@@ -1,6 +1,7 @@
 //! The service manager's side: sd_notify(3) without its library, which is one datagram a message, and
 //! sd_watchdog_enabled(3), which is two variables.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -14,7 +15,13 @@ pub struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Watchdog>,
     status: String,
+    /// What must arrive, and has not been taken yet: without `READY=1`, we would be killed for not coming up.
+    unsent: VecDeque<String>,
+    again: Option<Instant>,
 }
+
+/// When a message is tried again that could not be sent: nothing tells when there is room for one.
+const AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Watchdog {
@@ -46,50 +53,85 @@ impl Notifier {
                 }
             }),
             status: String::new(),
+            unsent: VecDeque::new(),
+            again: None,
         })
     }
 
     /// Everything is in its place.
-    pub fn ready(&self) {
-        self.send("READY=1");
+    pub fn ready(&mut self) {
+        self.send_surely("READY=1".to_owned());
     }
 
     /// We are about to leave.
-    pub fn stopping(&self) {
-        self.send("STOPPING=1");
+    pub fn stopping(&mut self) {
+        self.send_surely("STOPPING=1".to_owned());
     }
 
     /// One line for people; sent only when it is news.
     pub fn status(&mut self, status: String) {
         if status != self.status {
-            self.send(&format!("STATUS={status}"));
+            self.unsent
+                .retain(|message| !message.starts_with("STATUS="));
+            self.send_surely(format!("STATUS={status}"));
             self.status = status;
         }
     }
 
-    /// Says that we are alive, if it is time to.
+    /// Says that we are alive, if it is time to; and what could not be said before.
     pub fn keep_alive(&mut self) {
+        self.send_unsent();
         let now = Instant::now();
-        if let Some(watchdog) = &mut self.watchdog
-            && watchdog.next <= now
+        if self
+            .watchdog
+            .as_ref()
+            .is_some_and(|watchdog| watchdog.next <= now)
         {
-            watchdog.next = now + watchdog.every;
-            self.send("WATCHDOG=1");
+            self.alive();
         }
     }
 
-    /// When that is again.
+    /// Says that we are alive, now: what comes next may take a while.
+    pub fn alive(&mut self) {
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.next = Instant::now() + watchdog.every;
+            // Should it not arrive, another will.
+            let _ = self.send("WATCHDOG=1");
+        }
+    }
+
+    /// When to call [`Notifier::keep_alive`] again.
     pub fn deadline(&self) -> Option<Instant> {
-        Some(self.watchdog.as_ref()?.next)
+        let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
+        [watchdog, self.again].into_iter().flatten().min()
     }
 
-    fn send(&self, message: &str) {
-        if let Some((socket, to)) = &self.socket
-            && let Err(e) = socket.send_to_addr(message.as_bytes(), to)
-        {
-            // A service manager that does not listen is no reason to stop.
-            log::debug!("notify {message}: {e}");
+    fn send_surely(&mut self, message: String) {
+        self.unsent.push_back(message);
+        self.send_unsent();
+    }
+
+    fn send_unsent(&mut self) {
+        self.again = None;
+        while let Some(message) = self.unsent.front() {
+            if let Err(e) = self.send(message)
+                && e.kind() == io::ErrorKind::WouldBlock
+            {
+                self.again = Some(Instant::now() + AGAIN);
+                return;
+            }
+            self.unsent.pop_front();
         }
+    }
+
+    fn send(&self, message: &str) -> io::Result<()> {
+        let Some((socket, to)) = &self.socket else {
+            return Ok(());
+        };
+        let sent = socket.send_to_addr(message.as_bytes(), to);
+        // A service manager that does not listen is no reason to stop.
+        sent.map(drop)
+            .inspect_err(|e| log::debug!("notify {message}: {e}"))
     }
 }
 

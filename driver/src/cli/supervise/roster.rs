@@ -1,34 +1,31 @@
 //! Who is there: containers and processes that come and go. What cannot be read now is read later: it may have been for want
 //! of a descriptor, or somebody mends it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use holdfast::{Container, ContainerId, ProcessId};
 use serde_json::json;
 
 use super::super::error::Result;
-use super::care::Why;
+use super::known::key;
 use super::sources::Change;
-use super::{Retry, Supervisor, Tracked, report};
+use super::{Retry, Supervisor, Tracked};
 
 impl Supervisor {
     /// Begins to look after a container. Of the processes that are known to have ended, the end is no news.
-    ///
-    /// # Errors
-    /// Ours alone, as of everything here.
-    pub fn track(&mut self, container: Container, ended: &HashSet<(String, String)>) -> Result<()> {
+    pub fn track(&mut self, container: Container, ended: &HashSet<(String, String)>) {
         let id = container.id().clone();
         let retry = Retry::default();
         self.tracked
             .insert(id.clone(), Tracked { container, retry });
-        self.look_over(&id, ended)?;
-        self.consider(&id, Why::News)
+        self.look_over(&id, ended);
+        self.queue.push((id, ProcessId::init()));
     }
 
     /// Watches a container, and every process of it that is not watched yet; again later, if that fails.
-    fn look_over(&mut self, id: &ContainerId, ended: &HashSet<(String, String)>) -> Result<()> {
+    fn look_over(&mut self, id: &ContainerId, ended: &HashSet<(String, String)>) {
         let Some(tracked) = self.tracked.get(id) else {
-            return Ok(());
+            return;
         };
         let container = tracked.container.clone();
         let mut problem = None;
@@ -43,97 +40,65 @@ impl Supervisor {
                     match process {
                         Ok(process) if ended.contains(&(id.to_string(), name.clone())) => {
                             self.known.note(&process);
+                            self.queue.push(key(&process));
                         }
-                        Ok(process) => self.watch_process(&process)?,
-                        Err(e) => self.watch_later(id, name, &e)?,
+                        Ok(process) => self.watch_process(&process),
+                        Err(e) => self.watch_later(id, name, &e),
                     }
                 }
             }
         }
-        match problem.filter(|_| container.dir().exists()) {
-            Some(problem) => self.look_later(id, "", &problem),
-            None => Ok(()),
+        if let Some(problem) = problem.filter(|_| container.dir().exists()) {
+            self.unread.entry(id.to_string()).or_default().again();
+            self.report.failed(id, "", &problem);
         }
     }
 
-    /// Something about a container could not be found out: it is looked over again.
-    ///
-    /// # Errors
-    /// As [`Supervisor::track`].
-    pub fn look_later(&mut self, id: &ContainerId, process: &str, problem: &str) -> Result<()> {
-        self.unread.entry(id.to_string()).or_default().again();
-        report::event(id.as_str(), process, "failed", json!({ "error": problem }))
-    }
-
-    fn watch_later(
-        &mut self,
-        id: &ContainerId,
-        name: String,
-        error: &holdfast::Error,
-    ) -> Result<()> {
+    fn watch_later(&mut self, id: &ContainerId, name: String, error: &holdfast::Error) {
         match ProcessId::new(name) {
             Ok(name) => self.try_later((id.clone(), name), error),
-            Err(e) => {
-                log::debug!("{e}");
-                Ok(())
-            }
+            Err(e) => log::debug!("{e}"),
         }
     }
 
     /// What has changed in the directories.
     ///
     /// # Errors
-    /// As [`Supervisor::track`].
+    /// They cannot be watched any more.
     pub fn take_changes(&mut self) -> Result<()> {
         let changes = self.sources.changes()?;
         // What ended before its name was used again is told before the monitor watches whoever bears it now.
         self.take_exits()?;
         for change in changes {
             match change {
-                Change::Appeared(name) => self.appeared(&name)?,
-                Change::Gone(name) => self.gone(&name)?,
-                Change::Process(id, name) => self.process_appeared(&id, name)?,
+                Change::Appeared(name) => self.appeared(&name),
+                Change::Gone(name) => self.gone(&name),
+                Change::Process(id, name) => self.process_appeared(&id, name),
                 Change::ProcessGone(id, name) => self.process_gone(id, name),
-                Change::Init(id) => self.consider(&id, Why::News)?,
-                Change::Many => self.look_again()?,
+                Change::Init(id) => self.queue.push((id, ProcessId::init())),
+                Change::Many => self.look_again(),
             }
         }
         Ok(())
     }
 
     /// There is a container of this name, perhaps since long.
-    ///
-    /// # Errors
-    /// As [`Supervisor::track`].
-    pub fn appeared(&mut self, name: &str) -> Result<()> {
+    pub fn appeared(&mut self, name: &str) {
         let Ok(id) = ContainerId::new(name) else {
-            return Ok(());
+            return;
         };
         if self.tracked.contains_key(&id) {
-            let Some(failures) = self.unread.get(name).map(|retry| retry.failures) else {
-                return Ok(());
-            };
-            self.look_over(&id, &HashSet::new())?;
-            self.consider(&id, Why::News)?;
-            if self
-                .unread
-                .get(name)
-                .is_some_and(|retry| retry.failures == failures)
-            {
-                self.unread.remove(name);
-            }
-            return Ok(());
+            return self.look_over_again(&id);
         }
         match self.driver.load(&id) {
             Ok(container) => {
                 self.unread.remove(name);
                 let more = json!({ "restartPolicy": container.restart_policy() });
-                report::event(name, "", "appeared", more)?;
-                self.track(container, &HashSet::new())
+                self.report.event(name, "", "appeared", more);
+                self.track(container, &HashSet::new());
             }
             Err(holdfast::Error::NotFound { .. }) => {
                 self.unread.remove(name);
-                Ok(())
             }
             Err(e) => {
                 let retry = self.unread.entry(name.to_owned()).or_default();
@@ -141,37 +106,49 @@ impl Supervisor {
                 retry.again();
                 if is_news {
                     let more = json!({ "error": e.to_string() });
-                    report::event(name, "", "unreadable", more)?;
+                    self.report.event(name, "", "unreadable", more);
                 }
-                Ok(())
             }
         }
     }
 
-    fn gone(&mut self, name: &str) -> Result<()> {
+    /// One that could not be looked over before.
+    fn look_over_again(&mut self, id: &ContainerId) {
+        let failures = |unread: &HashMap<String, Retry>| Some(unread.get(id.as_str())?.failures);
+        let Some(before) = failures(&self.unread) else {
+            return;
+        };
+        self.look_over(id, &HashSet::new());
+        if failures(&self.unread) == Some(before) {
+            self.unread.remove(id.as_str());
+        }
+    }
+
+    fn gone(&mut self, name: &str) {
         self.unread.remove(name);
         let Ok(id) = ContainerId::new(name) else {
-            return Ok(());
+            return;
         };
         if self.tracked.remove(&id).is_none() {
-            return Ok(());
+            return;
         }
         // The monitor keeps what it watches: an end that is still to come is told.
         self.sources.forget(&id);
         self.known.forget_container(&id);
         self.orphans.retain(|(of, _), _| *of != id);
-        report::event(name, "", "removed", json!({}))
+        self.postponed.retain(|(of, _), _| *of != id);
+        self.report.event(name, "", "removed", json!({}));
     }
 
-    fn process_appeared(&mut self, id: &ContainerId, name: String) -> Result<()> {
+    fn process_appeared(&mut self, id: &ContainerId, name: String) {
         let (Some(tracked), Ok(process)) = (self.tracked.get(id), ProcessId::new(name.clone()))
         else {
-            return Ok(());
+            return;
         };
         match tracked.container.process(&process) {
             Ok(process) => self.watch_process(&process),
             // It went again.
-            Err(holdfast::Error::ProcessNotFound { .. }) => Ok(()),
+            Err(holdfast::Error::ProcessNotFound { .. }) => (),
             Err(e) => self.watch_later(id, name, &e),
         }
     }
@@ -186,34 +163,32 @@ impl Supervisor {
         self.known.went(&key, now.as_ref().ok());
         if matches!(now, Err(holdfast::Error::ProcessNotFound { .. })) {
             self.orphans.remove(&key);
+            self.postponed.remove(&key);
         }
     }
 
     /// After a loss of changes: what is there, and what is not any more.
-    ///
-    /// # Errors
-    /// As [`Supervisor::track`].
-    pub fn look_again(&mut self) -> Result<()> {
-        let there: Vec<String> = match self.driver.list() {
+    pub fn look_again(&mut self) {
+        let there: HashSet<String> = match self.driver.list() {
             Ok(entries) => entries.into_iter().map(|entry| entry.id).collect(),
             Err(e) => {
                 self.unlisted.again();
-                return report::event("", "", "failed", json!({ "error": e.to_string() }));
+                let more = json!({ "error": e.to_string() });
+                return self.report.event("", "", "failed", more);
             }
         };
         self.unlisted = Retry::default();
         let tracked: Vec<ContainerId> = self.tracked.keys().cloned().collect();
         for id in tracked {
-            if !there.contains(&id.to_string()) {
-                self.gone(id.as_str())?;
-                continue;
+            if there.contains(id.as_str()) {
+                self.look_over(&id, &HashSet::new());
+                self.queue.push((id, ProcessId::init()));
+            } else {
+                self.gone(id.as_str());
             }
-            self.look_over(&id, &HashSet::new())?;
-            self.consider(&id, Why::News)?;
         }
         for name in there {
-            self.appeared(&name)?;
+            self.appeared(&name);
         }
-        Ok(())
     }
 }

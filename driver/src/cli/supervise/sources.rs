@@ -14,6 +14,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDe
 
 use super::super::error::{Error, Result};
 use super::super::session::Signals;
+use super::known::Key;
 
 /// What woke us, in the order of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +25,10 @@ pub enum Event {
     Exits,
     /// A directory has changed.
     Directories,
-    /// What this container waited for has happened.
-    Turn(ContainerId),
+    /// What this process waited for has happened.
+    Turn(Key),
+    /// There is room for events.
+    Room,
 }
 
 /// What changed in a directory.
@@ -64,8 +67,9 @@ enum Watched {
 const SIGNALS: u64 = 0;
 const EXITS: u64 = 1;
 const DIRECTORIES: u64 = 2;
-/// The first token of what containers wait for.
-const TURNS: u64 = 3;
+const ROOM: u64 = 3;
+/// The first token of what processes wait for.
+const TURNS: u64 = 4;
 
 /// The epoll and what is in it.
 #[derive(Debug)]
@@ -73,8 +77,9 @@ pub struct Sources {
     epoll: Epoll,
     inotify: Inotify,
     watched: HashMap<WatchDescriptor, Watched>,
-    turns: HashMap<ContainerId, (u64, OwnedFd)>,
+    turns: HashMap<Key, (u64, OwnedFd)>,
     next_token: u64,
+    wants_room: bool,
 }
 
 impl Sources {
@@ -96,6 +101,7 @@ impl Sources {
                 watched: HashMap::new(),
                 turns: HashMap::new(),
                 next_token: TURNS,
+                wants_room: false,
             })
         };
         make().map_err(|e| Error::io("make", "epoll", e.into()))
@@ -123,22 +129,23 @@ impl Sources {
             SIGNALS => Some(Event::Signals),
             EXITS => Some(Event::Exits),
             DIRECTORIES => Some(Event::Directories),
+            ROOM => Some(Event::Room),
             turn => {
                 let found = self.turns.iter().find(|(_, (token, _))| *token == turn);
-                let id = found.map(|(id, _)| id.clone())?;
-                self.cancel(&id);
-                Some(Event::Turn(id))
+                let key = found.map(|(key, _)| key.clone())?;
+                self.cancel(&key);
+                Some(Event::Turn(key))
             }
         };
         Ok(tokens.into_iter().filter_map(event).collect())
     }
 
-    /// Wakes us once for a container when a descriptor shows the sign; instead of what it waited for before.
+    /// Wakes us once for a process when a descriptor shows the sign; instead of what it waited for before.
     ///
     /// # Errors
     /// epoll_ctl(2)'s.
-    pub fn wait_for(&mut self, id: &ContainerId, fd: OwnedFd, sign: Sign) -> Result<()> {
-        self.cancel(id);
+    pub fn wait_for(&mut self, key: &Key, fd: OwnedFd, sign: Sign) -> Result<()> {
+        self.cancel(key);
         let interest = match sign {
             // Hang-ups are always reported.
             Sign::HangUp => EpollFlags::empty(),
@@ -148,12 +155,29 @@ impl Sources {
         let added = self.epoll.add(&fd, EpollEvent::new(interest, token));
         added.map_err(|e| Error::io("wait for", "epoll", e.into()))?;
         self.next_token += 1;
-        self.turns.insert(id.clone(), (token, fd));
+        self.turns.insert(key.clone(), (token, fd));
         Ok(())
     }
 
-    fn cancel(&mut self, id: &ContainerId) {
-        if let Some((_, fd)) = self.turns.remove(id) {
+    /// Wakes us when there is room for events, as long as that is wanted.
+    pub fn wait_for_room(&mut self, outlet: impl AsFd, wanted: bool) {
+        let done = match (wanted, self.wants_room) {
+            (true, false) => {
+                let writable = EpollEvent::new(EpollFlags::EPOLLOUT, ROOM);
+                self.epoll.add(outlet, writable)
+            }
+            (false, true) => self.epoll.delete(outlet),
+            _ => return,
+        };
+        match done {
+            Ok(()) => self.wants_room = wanted,
+            // The next event makes another attempt.
+            Err(e) => log::debug!("wait for room: {e}"),
+        }
+    }
+
+    fn cancel(&mut self, key: &Key) {
+        if let Some((_, fd)) = self.turns.remove(key) {
             // Closing would not take it out: others have the same file open.
             let _ = self.epoll.delete(&fd);
         }
@@ -202,7 +226,11 @@ impl Sources {
 
     /// A container is gone.
     pub fn forget(&mut self, id: &ContainerId) {
-        self.cancel(id);
+        let waiting = self.turns.extract_if(|(of, _), _| of == id);
+        for (_, (_, fd)) in waiting {
+            // As in `cancel`.
+            let _ = self.epoll.delete(&fd);
+        }
         self.watched.retain(|_, watched| match watched {
             Watched::Root => true,
             Watched::Container(of) | Watched::Init(of) => of != id,
