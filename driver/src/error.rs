@@ -63,6 +63,14 @@ pub enum Error {
         /// What is in it.
         number: u32,
     },
+    /// A file of a cgroup does not say what the kernel's documentation says it does.
+    #[error("read {}: cannot understand {text:?}", path.display())]
+    BadCgroupFile {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        text: String,
+    },
     /// A path that goes into a state file is not UTF-8.
     #[error("{}: not valid UTF-8", path.display())]
     NotUtf8 {

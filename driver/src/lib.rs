@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod cgroup;
 mod child;
 mod container;
 mod deadline;
@@ -59,6 +60,7 @@ mod root;
 mod runtime;
 mod spec;
 mod state;
+pub mod stats;
 mod stdio;
 mod streams;
 mod supervision;
@@ -66,6 +68,7 @@ mod supervision;
 mod testing;
 mod text;
 mod upgrade;
+mod uptime;
 mod verdict;
 
 pub use container::Container;
@@ -90,6 +93,7 @@ pub use process_fd::ProcessFd;
 pub use recover::Recovery;
 pub use spec::ProcessSpec;
 pub use state::{State, Status};
+pub use stats::Stats;
 pub use stdio::{Policy, Stdio};
 pub use streams::{Reader, Streams};
 pub use supervision::Supervision;

@@ -134,6 +134,16 @@ impl Process {
         }
     }
 
+    /// The pid of its shim, while that very process runs.
+    pub(crate) fn living_shim(&self) -> Result<Option<i32>> {
+        let identity = self.shim()?.map(|shim| Identity {
+            pid: shim.pid,
+            start_time: shim.start_time,
+        });
+        let alive = identity.filter(Identity::is_alive);
+        Ok(alive.map(|identity| identity.pid))
+    }
+
     /// Whether its shim lives: whether `shim.lock` is held.
     ///
     /// # Errors

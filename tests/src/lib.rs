@@ -21,6 +21,7 @@
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
 //! | [`at_end`] | what a test must not leave undone when it fails |
 //! | [`dump`] | what a failing test prints |
+//! | [`worker`] | a container that has used something of everything |
 //! | [`snapshot`] | shows that nobody changed a tree |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
 //! | [`fake_runtime`] | a runtime that misbehaves on purpose |
@@ -56,6 +57,7 @@ pub mod strace;
 pub mod supervisor;
 pub mod terminal;
 pub mod wait;
+pub mod worker;
 
 pub use at_end::AtEnd;
 pub use bundle::Bundle;

@@ -89,6 +89,9 @@ pub enum Error {
     /// ps(1) failed; these are its own words.
     #[error("ps: {0}")]
     Ps(String),
+    /// `stats --watch --format prometheus`.
+    #[error("stats: a collector takes one exposition at a time; leave out --watch and ask again")]
+    WatchedPrometheus,
     /// Each of several failures has been reported already.
     #[error("not everything could be done")]
     Reported,

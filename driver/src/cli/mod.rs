@@ -19,6 +19,7 @@ mod recover;
 mod run;
 mod session;
 mod signal_name;
+mod stats;
 mod stdio;
 mod supervise;
 
@@ -111,6 +112,17 @@ Examples:
     /// List the processes in a container
     #[command(override_usage = "holdfast ps [OPTIONS] <ID> [PS OPTIONS]...")]
     Ps(ps::PsArgs),
+    /// Show what containers use
+    #[command(after_help = "\
+Examples:
+  holdfast stats                      of all that run
+  holdfast stats --watch web          again each second, until Ctrl-C
+  holdfast stats -f json web | jq .data.memory.usage
+  holdfast stats -f prometheus > DIR/.new && mv DIR/.new DIR/holdfast.prom
+
+CPU % is a share of one processor, since the container began or, with --watch, since the last time;
+MEMORY is without the page cache that would be given up first.")]
+    Stats(stats::StatsArgs),
     /// Print the OCI state of a container
     State(list::StateArgs),
     /// Set the size of a process's terminal
@@ -195,6 +207,7 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Delete(args) => control::delete(args, globals, reporter),
         Verb::List(args) => list::list(args, globals, reporter),
         Verb::Ps(args) => ps::ps(args, globals),
+        Verb::Stats(args) => stats::stats(args, globals, reporter),
         Verb::State(args) => list::state(args, globals),
         Verb::Resize(args) => control::resize(args, globals),
         Verb::CloseStdin(args) => control::close_stdin(args, globals),

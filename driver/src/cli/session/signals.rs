@@ -55,6 +55,15 @@ impl Signals {
         Self::catch(ENDING.into_iter().chain([libc::SIGWINCH, libc::SIGCONT]))
     }
 
+    /// Catches what concerns a client that draws on the terminal: as [`Signals::catch_own`], and the key that stops it.
+    ///
+    /// # Errors
+    /// socketpair(2)'s or sigaction(2)'s.
+    pub fn catch_watching() -> io::Result<Self> {
+        let drawing = [libc::SIGWINCH, libc::SIGTSTP];
+        Self::catch(ENDING.into_iter().chain(drawing))
+    }
+
     fn catch(numbers: impl Iterator<Item = i32>) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
