@@ -67,6 +67,7 @@ mod supervision;
 #[cfg(test)]
 mod testing;
 mod text;
+mod top;
 mod upgrade;
 mod uptime;
 mod verdict;
@@ -97,6 +98,7 @@ pub use stats::Stats;
 pub use stdio::{Policy, Stdio};
 pub use streams::{Reader, Streams};
 pub use supervision::Supervision;
+pub use top::ProcessUsage;
 pub use verdict::{Entry, Finding, Verdict};
 
 /// The README's example, compiled.

@@ -63,10 +63,12 @@ fn what_cannot_be_shown_is_said_and_the_others_are_shown() {
     }
     sandbox.run_ok(["kill", &stopped, "KILL"]);
     sandbox.run_ok(["wait", &stopped]);
-    sandbox.refused(["stats", &stopped], &[&stopped, "has exited"]);
-    sandbox.refused(["stats", "nobody"], &["nobody", "does not exist"]);
-    sandbox.refused(["stats", "a/b"], &["a/b"]);
-    sandbox.refused(["stats", "-f", "xml", &running], &["xml"]);
+    for verb in ["stats", "top"] {
+        sandbox.refused([verb, &stopped], &[&stopped, "has exited"]);
+        sandbox.refused([verb, "nobody"], &["nobody", "does not exist"]);
+        sandbox.refused([verb, "a/b"], &["a/b"]);
+        sandbox.refused([verb, "-f", "xml", &running], &["xml"]);
+    }
     sandbox.refused(["stats", "--watch", &stopped], &[&stopped, "has exited"]);
     sandbox.refused(["stats", "--watch", "--interval", "0s", &running], &["0s"]);
     sandbox.refused(

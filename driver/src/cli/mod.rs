@@ -22,6 +22,7 @@ mod signal_name;
 mod stats;
 mod stdio;
 mod supervise;
+mod top;
 
 use std::process::ExitCode;
 
@@ -123,6 +124,8 @@ Examples:
 CPU % is a share of one processor, since the container began or, with --watch, since the last time;
 MEMORY is without the page cache that would be given up first.")]
     Stats(stats::StatsArgs),
+    /// Show the processes of a container and what they use
+    Top(top::TopArgs),
     /// Print the OCI state of a container
     State(list::StateArgs),
     /// Set the size of a process's terminal
@@ -208,6 +211,7 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::List(args) => list::list(args, globals, reporter),
         Verb::Ps(args) => ps::ps(args, globals),
         Verb::Stats(args) => stats::stats(args, globals, reporter),
+        Verb::Top(args) => top::top(args, globals),
         Verb::State(args) => list::state(args, globals),
         Verb::Resize(args) => control::resize(args, globals),
         Verb::CloseStdin(args) => control::close_stdin(args, globals),
