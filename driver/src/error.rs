@@ -71,6 +71,32 @@ pub enum Error {
         /// What is in it.
         text: String,
     },
+    /// A resources object (`update --resources`) cannot be used.
+    #[error("resources {}: {cause}", origin.display())]
+    BadResources {
+        /// Where it comes from.
+        origin: PathBuf,
+        /// Why not, with line and column.
+        cause: String,
+    },
+    /// A limit that no container can have.
+    #[error("{what} {value} {rule}")]
+    BadLimit {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        value: String,
+        /// What is wrong with it.
+        rule: String,
+    },
+    /// Some limits were changed before one was refused, and could not be put back.
+    #[error("{update}; what had been changed already could not be put back: {restore}")]
+    NotPutBack {
+        /// Why the update failed.
+        update: Box<Error>,
+        /// Why it could not be undone.
+        restore: Box<Error>,
+    },
     /// A path that goes into a state file is not UTF-8.
     #[error("{}: not valid UTF-8", path.display())]
     NotUtf8 {

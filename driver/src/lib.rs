@@ -68,6 +68,7 @@ mod supervision;
 mod testing;
 mod text;
 mod top;
+mod update;
 mod upgrade;
 mod uptime;
 mod verdict;
@@ -99,6 +100,7 @@ pub use stdio::{Policy, Stdio};
 pub use streams::{Reader, Streams};
 pub use supervision::Supervision;
 pub use top::ProcessUsage;
+pub use update::{Resources, Unenforced};
 pub use verdict::{Entry, Finding, Verdict};
 
 /// The README's example, compiled.

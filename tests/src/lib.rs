@@ -21,6 +21,7 @@
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
 //! | [`at_end`] | what a test must not leave undone when it fails |
 //! | [`dump`] | what a failing test prints |
+//! | [`limits`] | what limits a container has, and which have changed |
 //! | [`worker`] | a container that has used something of everything |
 //! | [`snapshot`] | shows that nobody changed a tree |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
@@ -45,6 +46,7 @@ pub mod dump;
 pub mod fake_runtime;
 pub mod fifo;
 pub mod gate;
+pub mod limits;
 pub mod matrix;
 pub mod orphan;
 pub mod process;

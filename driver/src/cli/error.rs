@@ -89,6 +89,9 @@ pub enum Error {
     /// ps(1) failed; these are its own words.
     #[error("ps: {0}")]
     Ps(String),
+    /// `update` without a limit.
+    #[error("update: nothing to change; name a limit, or a file of limits with --resources")]
+    NothingToUpdate,
     /// `stats --watch --format prometheus`.
     #[error("stats: a collector takes one exposition at a time; leave out --watch and ask again")]
     WatchedPrometheus,

@@ -23,6 +23,7 @@ mod stats;
 mod stdio;
 mod supervise;
 mod top;
+mod update;
 
 use std::process::ExitCode;
 
@@ -126,6 +127,15 @@ MEMORY is without the page cache that would be given up first.")]
     Stats(stats::StatsArgs),
     /// Show the processes of a container and what they use
     Top(top::TopArgs),
+    /// Change the limits of a container
+    #[command(after_help = "\
+Examples:
+  holdfast update --memory 64M --pids-limit 100 web
+  holdfast update --cpu-quota -1 web            no limit any more
+  holdfast update -r - web < resources.json     an OCI resources object
+
+A limit that is not named, or 0, stays as it is. If one is refused, none is changed.")]
+    Update(update::UpdateArgs),
     /// Print the OCI state of a container
     State(list::StateArgs),
     /// Set the size of a process's terminal
@@ -212,6 +222,7 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Ps(args) => ps::ps(args, globals),
         Verb::Stats(args) => stats::stats(args, globals, reporter),
         Verb::Top(args) => top::top(args, globals),
+        Verb::Update(args) => update::update(args, globals, reporter),
         Verb::State(args) => list::state(args, globals),
         Verb::Resize(args) => control::resize(args, globals),
         Verb::CloseStdin(args) => control::close_stdin(args, globals),

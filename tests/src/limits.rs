@@ -1,0 +1,78 @@
+//! The limits of a container as the kernel has them, to show what an update has changed and what it has not.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::{Proc, Sandbox};
+
+/// Every file that a limit is in, of version 1, and what it says.
+pub type Limits = BTreeMap<&'static str, String>;
+
+const FILES: [(&str, &str); 12] = [
+    ("memory", "memory.limit_in_bytes"),
+    ("memory", "memory.memsw.limit_in_bytes"),
+    ("memory", "memory.soft_limit_in_bytes"),
+    ("memory", "memory.kmem.limit_in_bytes"),
+    ("memory", "memory.kmem.tcp.limit_in_bytes"),
+    ("cpu", "cpu.shares"),
+    ("cpu", "cpu.cfs_period_us"),
+    ("cpu", "cpu.cfs_quota_us"),
+    ("cpuset", "cpuset.cpus"),
+    ("cpuset", "cpuset.mems"),
+    ("blkio", "blkio.bfq.weight"),
+    ("pids", "pids.max"),
+];
+
+/// What version 1 says where there is no limit.
+pub const UNLIMITED: &str = "9223372036854771712";
+
+impl Sandbox {
+    /// What the limits of a container are now.
+    ///
+    /// # Panics
+    /// When it does not run, or a file is not there.
+    #[track_caller]
+    #[must_use]
+    pub fn limits(&self, id: &str) -> Limits {
+        let init = Proc::from_file(&self.process_dir(id, "init").join("pid")).unwrap();
+        let memberships = fs::read_to_string(format!("/proc/{}/cgroup", init.pid())).unwrap();
+        let dir = |controller: &str| {
+            let line = memberships
+                .lines()
+                .find(|line| line.split(':').nth(1) == Some(controller));
+            let path = line.unwrap().splitn(3, ':').nth(2).unwrap();
+            PathBuf::from("/sys/fs/cgroup")
+                .join(controller)
+                .join(path.trim_start_matches('/'))
+        };
+        FILES
+            .into_iter()
+            .map(|(controller, name)| {
+                let path = dir(controller).join(name);
+                let text = fs::read_to_string(&path);
+                let text = text.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                (name, text.trim().to_owned())
+            })
+            .collect()
+    }
+}
+
+/// Asserts that these limits, and no others, have changed to these values.
+///
+/// # Panics
+/// When that is not so, or one of them was so before.
+#[track_caller]
+pub fn assert_changed(
+    before: &Limits,
+    after: &Limits,
+    changes: &[(&'static str, &str)],
+    what: &str,
+) {
+    let mut wanted = before.clone();
+    for (name, value) in changes {
+        assert_ne!(before[name], *value, "{what} would change nothing");
+        wanted.insert(name, (*value).to_owned());
+    }
+    assert_eq!(*after, wanted, "{what}");
+}
