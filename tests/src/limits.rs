@@ -9,7 +9,7 @@ use crate::{Proc, Sandbox};
 /// Every file that a limit is in, of version 1, and what it says.
 pub type Limits = BTreeMap<&'static str, String>;
 
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 14] = [
     ("memory", "memory.limit_in_bytes"),
     ("memory", "memory.memsw.limit_in_bytes"),
     ("memory", "memory.soft_limit_in_bytes"),
@@ -18,6 +18,8 @@ const FILES: [(&str, &str); 12] = [
     ("cpu", "cpu.shares"),
     ("cpu", "cpu.cfs_period_us"),
     ("cpu", "cpu.cfs_quota_us"),
+    ("cpu", "cpu.rt_period_us"),
+    ("cpu", "cpu.rt_runtime_us"),
     ("cpuset", "cpuset.cpus"),
     ("cpuset", "cpuset.mems"),
     ("blkio", "blkio.bfq.weight"),

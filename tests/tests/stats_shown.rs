@@ -9,6 +9,11 @@ use holdfast_tests::worker::limited;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+/// How a terminal is taken: its alternate screen, without cursor, without wrapping.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+/// How it is put back.
+const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+
 fn ours(sandbox: &Sandbox, id: &str) -> Value {
     let line = sandbox.run_ok(["stats", "-f", "json", id]);
     let event: Value = serde_json::from_str(&line).unwrap();
@@ -138,7 +143,7 @@ fn watched_on_a_terminal_the_table_is_redrawn_and_the_terminal_put_back() {
         let watch = sandbox.holdfast(["stats", "--watch", "--interval", "20ms"]);
         let mut terminal = sandbox.spawn_on_terminal(&watch, 100, 5);
         let modes = terminal.modes();
-        let before = terminal.expect("\x1b[?1049h\x1b[?25l\x1b[?7l");
+        let before = terminal.expect(ENTER);
         assert_eq!(before, "");
         for _ in 0..3 {
             terminal.expect("\x1b[H");
@@ -149,11 +154,32 @@ fn watched_on_a_terminal_the_table_is_redrawn_and_the_terminal_put_back() {
         if let Some(signal) = signal {
             terminal.process().signal(signal);
         }
-        terminal.expect("\x1b[?7h\x1b[?25h\x1b[?1049l");
+        terminal.expect(LEAVE);
         assert_eq!(terminal.modes(), modes);
         let (status, rest) = terminal.wait();
         assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
     }
+}
+
+#[test]
+fn stopped_by_its_key_the_shell_gets_its_terminal_back_meanwhile() {
+    let sandbox = Sandbox::new("stats-stop");
+    let watch = sandbox.holdfast(["stats", "--watch", "--interval", "20ms"]);
+    let mut terminal = sandbox.spawn_on_terminal(&watch, 100, 5);
+    terminal.expect(ENTER);
+    terminal.expect("\x1b[J");
+    // Of a session leader's own key the kernel makes nothing (its process group is orphaned): a shell's job gets the signal.
+    terminal.process().signal(Signal::SIGTSTP);
+    terminal.expect(LEAVE);
+    let state = || terminal.process().stat(3);
+    sandbox.wait_until("it is stopped", || state().as_deref() == Some("T"));
+    terminal.process().signal(Signal::SIGCONT);
+    terminal.expect(ENTER);
+    terminal.expect("\x1b[J");
+    terminal.type_in("\x03");
+    terminal.expect(LEAVE);
+    let (status, rest) = terminal.wait();
+    assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
 }
 
 /// Every line of the format: the grammar, and that lines of one metric stand together after its HELP and TYPE.

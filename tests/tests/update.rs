@@ -5,7 +5,7 @@ use std::fs;
 use holdfast::{ContainerId, Error, Resources, Unenforced};
 use holdfast_tests::command::{show, text};
 use holdfast_tests::limits::{UNLIMITED, assert_changed};
-use holdfast_tests::{Sandbox, Snapshot};
+use holdfast_tests::{FakeRuntime, Sandbox, Snapshot};
 use serde_json::{Value, json};
 
 /// Flags, and the files that they change.
@@ -26,7 +26,15 @@ fn sleeper(sandbox: &Sandbox, name: &str, resources: &Value) -> String {
 fn every_limit_is_changed_and_the_others_stay() {
     let sandbox = Sandbox::new("update");
     let id = sleeper(&sandbox, "each", &json!({}));
-    let cases: [Case; 19] = [
+    let cases: [Case; 21] = [
+        (
+            &["--cpu-rt-period", "500000"],
+            &[("cpu.rt_period_us", "500000")],
+        ),
+        (
+            &["--cpu-rt-runtime", "1000"],
+            &[("cpu.rt_runtime_us", "1000")],
+        ),
         (&["--cpu-share", "512"], &[("cpu.shares", "512")]),
         (
             &["--cpu-period", "50000"],
@@ -229,6 +237,22 @@ fn what_is_refused_changes_nothing() {
             ],
             &["oci runtime: ", "memory limit"],
         ),
+        // runc has set the memory by then, and does not take that back.
+        (
+            &["--memory", "48M", "--cpu-quota", "9000000000000000000"],
+            &["oci runtime: ", "cpu.cfs_quota_us"],
+        ),
+        (
+            &[
+                "--memory",
+                "1G",
+                "--memory-swap",
+                "2G",
+                "--cpu-quota",
+                "9000000000000000000",
+            ],
+            &["oci runtime: ", "cpu.cfs_quota_us"],
+        ),
         (
             &[
                 "--memory",
@@ -376,21 +400,40 @@ fn the_library_tells_errors_apart() {
 
 /// Each runtime writes every limit that it remembers: one that had read them before another changed one would undo that.
 #[test]
-fn two_updates_at_once_are_both_made() {
+fn of_two_updates_at_once_one_waits_for_the_other() {
     let sandbox = Sandbox::new("update-twice");
-    let id = sleeper(&sandbox, "twice", &json!({}));
-    for round in 1..=5_u32 {
-        let (shares, weight) = ((round * 100).to_string(), (round * 20).to_string());
-        let one = sandbox.spawn(sandbox.holdfast(["update", "--cpu-share", &shares, &id]));
-        let other = sandbox.spawn(sandbox.holdfast(["update", "--blkio-weight", &weight, &id]));
-        for update in [one, other] {
-            let output = update.wait();
-            assert!(output.status.success(), "{}", show(&output));
-        }
-        let now = sandbox.limits(&id);
-        assert_eq!(
-            (&*now["cpu.shares"], &*now["blkio.bfq.weight"]),
-            (&*shares, &*weight)
-        );
+    let fake = FakeRuntime::script(
+        &sandbox,
+        r#"
+        [ "$VERB" = update ] || delegate "$@"
+        mkdir "$FAKE/inside" || { log_error "two at once"; exit 1; }
+        wait_for "$FAKE/go"
+        runc "$@" 9<&- || exit
+        rmdir "$FAKE/inside"
+        "#,
+    );
+    let id = sandbox.id("twice");
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let runtime = fake.arg();
+    sandbox.run_ok(["--runtime", &runtime, "run", "-d", "-b", bundle.arg(), &id]);
+    let one = sandbox.spawn(sandbox.holdfast(["update", "--cpu-share", "300", &id]));
+    sandbox.wait_until("the first is inside", || fake.dir().join("inside").exists());
+    let other = sandbox.spawn(sandbox.holdfast(["update", "--blkio-weight", "200", &id]));
+    let pid = format!(" {} ", other.process().pid());
+    sandbox.wait_until("the second waits", || {
+        // proc_locks(5): who waits for a lock stands below its holder, after an arrow.
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&pid);
+        locks.lines().any(waits)
+    });
+    fake.let_go("go");
+    for update in [one, other] {
+        let output = update.wait();
+        assert!(output.status.success(), "{}", show(&output));
     }
+    let now = sandbox.limits(&id);
+    assert_eq!(
+        (&*now["cpu.shares"], &*now["blkio.bfq.weight"]),
+        ("300", "200")
+    );
 }
