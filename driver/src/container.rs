@@ -138,7 +138,11 @@ impl Container {
         self.understand("state", &output)
     }
 
-    fn understand<T: serde::de::DeserializeOwned>(&self, verb: &str, output: &[u8]) -> Result<T> {
+    pub(crate) fn understand<T: serde::de::DeserializeOwned>(
+        &self,
+        verb: &str,
+        output: &[u8],
+    ) -> Result<T> {
         serde_json::from_slice(output).map_err(|e| Error::Runtime {
             message: format!("{} {verb}: {e}", self.runtime(&self.dir).program),
         })
@@ -295,43 +299,6 @@ impl Container {
         Ok(names.into_iter().filter_map(open).collect())
     }
 
-    /// The pids of everything in it, as the runtime knows them; none of a stopped one, which the runtime may not know
-    /// any more.
-    ///
-    /// # Errors
-    /// The runtime's own message.
-    pub fn pids(&self) -> Result<Vec<i32>> {
-        if self.status()? == Status::Stopped {
-            return Ok(Vec::new());
-        }
-        let output = self.run_runtime("ps", &["-f", "json", "--", self.id.as_str()])?;
-        // runc prints null for none.
-        Ok(self
-            .understand::<Option<_>>("ps", &output)?
-            .unwrap_or_default())
-    }
-
-    /// Sends a signal to its own process.
-    ///
-    /// # Errors
-    /// Those of [`Process::signal`].
-    pub fn kill(&self, signal: i32) -> Result<()> {
-        self.init()?.signal(signal)
-    }
-
-    /// Sends a signal to every process in it; to none of a stopped one, whose shim ends what it left.
-    ///
-    /// # Errors
-    /// The runtime's own message.
-    pub fn signal_all(&self, signal: i32) -> Result<()> {
-        if self.status()? == Status::Stopped {
-            return Ok(());
-        }
-        let signal = signal.to_string();
-        self.run_runtime("kill", &["--all", "--", self.id.as_str(), &signal])?;
-        Ok(())
-    }
-
     /// Takes the lock of whoever changes this container, and makes sure that it is still this container's.
     pub(crate) fn lock(&self, take: fn(&Path) -> io::Result<Lock>) -> Result<Lock> {
         let path = self.dir.join(layout::LOCK_FILE);
@@ -365,7 +332,7 @@ impl Container {
     /// Makes sure that there is a process to speak of.
     pub(crate) fn must_run(&self) -> Result<()> {
         match self.status()? {
-            Status::Created | Status::Running | Status::Paused => Ok(()),
+            Status::Created | Status::Running | Status::Pausing | Status::Paused => Ok(()),
             Status::Creating => Err(Error::ContainerNotStarted {
                 id: self.id.clone(),
             }),

@@ -92,13 +92,15 @@ impl Container {
             Status::Stopped => Ok(()),
             // Nothing of the user's has run: it is as good as stopped, and runc thinks so too.
             Status::Created => self.end(init),
-            Status::Running | Status::Paused if force => self.end(init),
+            Status::Running | Status::Pausing | Status::Paused if force => self.end(init),
             // Nobody waits for this launch any more, or its lock would not be free.
             Status::Creating if force => kill_shim(init),
-            Status::Creating | Status::Running | Status::Paused => Err(Error::NotStopped {
-                id: self.id().clone(),
-                status,
-            }),
+            Status::Creating | Status::Running | Status::Pausing | Status::Paused => {
+                Err(Error::NotStopped {
+                    id: self.id().clone(),
+                    status,
+                })
+            }
         }
     }
 
@@ -113,10 +115,8 @@ impl Container {
             killed => killed?,
         }
         if frozen {
-            // In the old freezer, even SIGKILL waits (kernel: cgroup-v1/freezer-subsystem). If it fails, the wait says so.
-            if let Err(e) = self.run_runtime("resume", &["--", self.id().as_str()]) {
-                log::debug!("{e}");
-            }
+            // If it fails, the wait says so.
+            self.thaw_killed();
         }
         wait_for_end(init)
     }
@@ -138,7 +138,7 @@ impl Container {
     }
 
     /// Whether what the runtime knows under this id is this container: the same process, or else the same bundle.
-    fn is_mine(&self, state: &RuntimeState) -> bool {
+    pub(crate) fn is_mine(&self, state: &RuntimeState) -> bool {
         let identity = self.init().and_then(|init| init.identity());
         if let Ok(Some(identity)) = identity
             && state.pid != 0

@@ -278,6 +278,22 @@ pub enum Error {
         /// What it is instead.
         status: Status,
     },
+    /// Only what runs, or waits for its start, can be paused.
+    #[error("cannot pause container {id}: it is {status}")]
+    NotRunning {
+        /// The container.
+        id: ContainerId,
+        /// What it is instead.
+        status: Status,
+    },
+    /// Only a paused container can be resumed.
+    #[error("cannot resume container {id}: it is {status}")]
+    NotPaused {
+        /// The container.
+        id: ContainerId,
+        /// What it is instead.
+        status: Status,
+    },
     /// A container must be stopped first.
     #[error("container {id} is not stopped: kill it first or use force")]
     NotStopped {

@@ -1,26 +1,101 @@
-//! Whether the kernel has frozen a process: its cgroup's freezer, in either version of cgroups (cgroups(7)). Read from
-//! the files alone: asking the runtime would take a hundred times as long.
+//! How far the kernel is with freezing a process: its cgroup's freezer, in either version of cgroups (cgroups(7)). Read from
+//! the files alone: asking the runtime would take a hundred times as long, and runc waits until a freeze is through.
+
+use std::path::Path;
 
 use crate::cgroup::{Cgroups, Version};
 
-/// Whether a process's cgroup is frozen; false where there is no freezer.
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freezer {
+    /// Nobody asked for it, or there is no freezer.
+    Thawed,
+    /// It was asked for, and some process has not come to a stop yet: one that waits in the kernel without being interruptible
+    /// keeps a cgroup so for as long as it waits.
+    Freezing,
+    /// Nothing in the cgroup runs.
+    Frozen,
+}
+
+/// How far a process's cgroup is.
+pub(crate) fn of(pid: i32) -> Freezer {
+    let cgroups = Cgroups::of(pid).ok();
+    let place = cgroups.and_then(|cgroups| cgroups.controller("freezer"));
+    place.map_or(Freezer::Thawed, |place| match place.version {
+        Version::V1 => of_v1(&place.dir),
+        Version::V2 => of_v2(&place.dir),
+    })
+}
+
+/// Whether a process's cgroup is frozen, or about to be.
 pub(crate) fn is_frozen(pid: i32) -> bool {
-    let Ok(cgroups) = Cgroups::of(pid) else {
-        return false;
-    };
-    let Some(place) = cgroups.controller("freezer") else {
-        return false;
-    };
-    let read = |name: &str| std::fs::read_to_string(place.dir.join(name)).unwrap_or_default();
-    match place.version {
-        Version::V1 => matches!(read("freezer.state").trim(), "FROZEN" | "FREEZING"),
-        Version::V2 => read("cgroup.events").lines().any(|line| line == "frozen 1"),
+    of(pid) != Freezer::Thawed
+}
+
+/// `freezer.state` says what comes of the cgroup's own request and of those above it (kernel: cgroup-v1/freezer-subsystem).
+fn of_v1(dir: &Path) -> Freezer {
+    match read(dir, "freezer.state").unwrap_or_default().trim() {
+        "FROZEN" => Freezer::Frozen,
+        "FREEZING" => Freezer::Freezing,
+        _ => Freezer::Thawed,
     }
+}
+
+/// `cgroup.events` says what has come of it, `cgroup.freeze` what was asked for, each of its own cgroup alone (kernel:
+/// cgroup-v2): a container's process may sit below the cgroup that the runtime freezes.
+fn of_v2(dir: &Path) -> Freezer {
+    let events = read(dir, "cgroup.events").unwrap_or_default();
+    if events.lines().any(|line| line == "frozen 1") {
+        return Freezer::Frozen;
+    }
+    let mut requests = dir.ancestors().map_while(|dir| read(dir, "cgroup.freeze"));
+    match requests.any(|request| request.trim() == "1") {
+        true => Freezer::Freezing,
+        false => Freezer::Thawed,
+    }
+}
+
+fn read(dir: &Path, name: &str) -> Option<String> {
+    std::fs::read_to_string(dir.join(name)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::scratch;
+
+    #[test]
+    fn each_version_says_how_far_it_is_in_its_own_words() {
+        let dir = scratch("freezer");
+        for (state, wanted) in [
+            ("THAWED\n", Freezer::Thawed),
+            ("FREEZING\n", Freezer::Freezing),
+            ("FROZEN\n", Freezer::Frozen),
+        ] {
+            std::fs::write(dir.join("freezer.state"), state).unwrap();
+            assert_eq!(of_v1(&dir), wanted);
+        }
+        assert_eq!(of_v1(&dir.join("gone")), Freezer::Thawed);
+
+        // A container that has made a cgroup of its own for its process; the root has no such file.
+        let below = dir.join("web/inner");
+        std::fs::create_dir_all(&below).unwrap();
+        for (asked, below_asked, frozen, wanted) in [
+            ("0\n", "0\n", "0", Freezer::Thawed),
+            ("1\n", "0\n", "0", Freezer::Freezing),
+            ("1\n", "0\n", "1", Freezer::Frozen),
+            ("0\n", "1\n", "0", Freezer::Freezing),
+            // Thawed, and not yet told so.
+            ("0\n", "0\n", "1", Freezer::Frozen),
+        ] {
+            std::fs::write(dir.join("web/cgroup.freeze"), asked).unwrap();
+            std::fs::write(below.join("cgroup.freeze"), below_asked).unwrap();
+            let events = format!("populated 1\nfrozen {frozen}\n");
+            std::fs::write(below.join("cgroup.events"), events).unwrap();
+            assert_eq!(of_v2(&below), wanted, "{asked}{below_asked}{frozen}");
+        }
+        assert_eq!(of_v2(&dir.join("gone")), Freezer::Thawed);
+    }
 
     #[test]
     fn this_process_is_not_frozen() {

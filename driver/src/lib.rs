@@ -72,6 +72,7 @@ mod update;
 mod upgrade;
 mod uptime;
 mod verdict;
+mod words;
 
 pub use container::Container;
 pub use driver::Driver;

@@ -12,7 +12,7 @@ use holdfast_common::state_file::{self, RECORD_LIMIT};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::freezer;
+use crate::freezer::{self, Freezer};
 use crate::process::Process;
 
 /// What a container is now.
@@ -25,7 +25,9 @@ pub enum Status {
     Created,
     /// Its process runs.
     Running,
-    /// Its processes are frozen, or being frozen.
+    /// Its processes are being frozen, and not all of them are.
+    Pausing,
+    /// Its processes are frozen.
     Paused,
     /// Its process has ended.
     Stopped,
@@ -37,6 +39,7 @@ impl fmt::Display for Status {
             Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
+            Status::Pausing => "pausing",
             Status::Paused => "paused",
             Status::Stopped => "stopped",
         })
@@ -83,7 +86,8 @@ impl RuntimeState {
         match self.status.as_str() {
             "creating" => Status::Creating,
             "created" => Status::Created,
-            "paused" | "pausing" => Status::Paused,
+            "pausing" => Status::Pausing,
+            "paused" => Status::Paused,
             "stopped" => Status::Stopped,
             _ => Status::Running,
         }
@@ -110,11 +114,15 @@ pub(crate) fn of_init(
     if !identity.is_alive() {
         return Ok((Status::Stopped, None));
     }
-    let status = match runs_runtime(init, identity)? {
-        Some(true) => Status::Created,
-        Some(false) if freezer::is_frozen(identity.pid) => Status::Paused,
-        Some(false) => Status::Running,
-        None => ask_runtime()?.status(),
+    // Before anything else, as runc does: a container that was created and not started may be frozen too.
+    let status = match freezer::of(identity.pid) {
+        Freezer::Frozen => Status::Paused,
+        Freezer::Freezing => Status::Pausing,
+        Freezer::Thawed => match runs_runtime(init, identity)? {
+            Some(true) => Status::Created,
+            Some(false) => Status::Running,
+            None => ask_runtime()?.status(),
+        },
     };
     Ok((status, Some(identity)))
 }

@@ -28,6 +28,8 @@ fn verbs_of_existing(id: &str) -> Vec<Vec<&str>> {
         vec!["wait", "--", id],
         vec!["kill", "--", id],
         vec!["kill", "-a", "--", id, "KILL"],
+        vec!["pause", "--", id],
+        vec!["resume", "--", id],
         vec!["delete", "--", id],
         vec!["ps", "--", id],
         vec!["state", "--", id],

@@ -1,4 +1,4 @@
-//! Verbs that act on what is there: `kill`, `delete`, `wait`, `resize`, `close-stdin`.
+//! Verbs that act on what is there: `kill`, `pause`, `resume`, `delete`, `wait`, `resize`, `close-stdin`.
 
 use clap::Args;
 use holdfast::{Container, ContainerId, Driver, ExitRecord, ProcessId, RestartPolicy};
@@ -32,6 +32,14 @@ pub struct KillArgs {
         allow_negative_numbers = true
     )]
     signal: SignalNumber,
+}
+
+/// Flags of `pause` and `resume`.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// The container
+    #[arg(value_name = "ID")]
+    id: ContainerId,
 }
 
 /// Flags of `delete`.
@@ -109,6 +117,24 @@ pub fn kill(args: &KillArgs, globals: &Globals) -> Result<u8> {
         None if args.all => container.signal_all(signal)?,
         None => container.kill(signal)?,
     }
+    Ok(0)
+}
+
+/// Freezes a container.
+///
+/// # Errors
+/// The library's.
+pub fn pause(args: &PauseArgs, globals: &Globals) -> Result<u8> {
+    globals.driver()?.load(&args.id)?.pause()?;
+    Ok(0)
+}
+
+/// Lets a frozen container go on.
+///
+/// # Errors
+/// The library's.
+pub fn resume(args: &PauseArgs, globals: &Globals) -> Result<u8> {
+    globals.driver()?.load(&args.id)?.resume()?;
     Ok(0)
 }
 

@@ -107,6 +107,10 @@ Examples:
   holdfast kill web               TERM to its own process
   holdfast kill -a web KILL       to every process in it")]
     Kill(control::KillArgs),
+    /// Freeze all processes of a container
+    Pause(control::PauseArgs),
+    /// Let a paused container go on
+    Resume(control::PauseArgs),
     /// Remove containers
     Delete(control::DeleteArgs),
     /// List containers
@@ -217,6 +221,8 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Attach(args) => attach::attach(args, globals, reporter),
         Verb::Wait(args) => control::wait(args, globals, reporter),
         Verb::Kill(args) => control::kill(args, globals),
+        Verb::Pause(args) => control::pause(args, globals),
+        Verb::Resume(args) => control::resume(args, globals),
         Verb::Delete(args) => control::delete(args, globals, reporter),
         Verb::List(args) => list::list(args, globals, reporter),
         Verb::Ps(args) => ps::ps(args, globals),

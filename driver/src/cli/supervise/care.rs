@@ -123,7 +123,7 @@ impl Supervisor {
                 self.start(container, &init, "started", json!({}));
                 Ok(())
             }
-            Status::Running | Status::Paused => {
+            Status::Running | Status::Pausing | Status::Paused => {
                 *self.retry(id) = Retry::default();
                 Ok(())
             }
