@@ -13,6 +13,7 @@ pub mod id;
 pub mod identity;
 pub mod layout;
 pub mod log_line;
+pub mod oci;
 pub mod process_state;
 pub mod ready;
 pub mod request;

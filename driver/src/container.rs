@@ -157,6 +157,18 @@ impl Container {
         Ok(status)
     }
 
+    /// What one of its processes is now: its own, or an exec. One whose shim was killed, and that has ended since, is stopped
+    /// without an [exit record](Process::exit_record).
+    ///
+    /// # Errors
+    /// Those of [`Container::status`].
+    pub fn status_of(&self, process: &Process) -> Result<Status> {
+        match process.id().is_init() {
+            true => Ok(state::of_init(process, || self.runtime_state())?.0),
+            false => state::of_exec(process),
+        }
+    }
+
     /// Its OCI state.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use std::io;
 use std::path::Path;
 
 use holdfast_common::identity::{Identity, executable_of};
-use holdfast_common::layout;
 use holdfast_common::state_file::{self, RECORD_LIMIT};
+use holdfast_common::{layout, oci};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -46,6 +46,19 @@ impl fmt::Display for Status {
     }
 }
 
+impl Status {
+    /// In OCI's words, which leave room for a runtime's own: `pausing` and `paused`, as runc has them.
+    pub fn oci(self) -> oci::ContainerState {
+        match self {
+            Status::Creating => oci::ContainerState::Creating,
+            Status::Created => oci::ContainerState::Created,
+            Status::Running => oci::ContainerState::Running,
+            Status::Pausing | Status::Paused => oci::ContainerState::Other(self.to_string()),
+            Status::Stopped => oci::ContainerState::Stopped,
+        }
+    }
+}
+
 /// The OCI state of a container, as runc prints it (runtime-spec, "State"; `rootfs`, `created` and `owner` are runc's).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,6 +82,20 @@ pub struct State {
     pub annotations: BTreeMap<String, String>,
     /// The user that owns it; runc leaves this empty, and so do we.
     pub owner: String,
+}
+
+impl State {
+    /// With the specification's keys alone.
+    pub fn oci(&self) -> oci::State {
+        oci::State {
+            oci_version: self.oci_version.clone(),
+            id: self.id.clone(),
+            status: self.status.oci(),
+            pid: self.pid,
+            bundle: self.bundle.clone(),
+            annotations: self.annotations.clone(),
+        }
+    }
 }
 
 /// What the runtime says of a container (`state`), as far as it is looked at.
@@ -103,13 +130,7 @@ pub(crate) fn of_init(
         return Ok((Status::Stopped, None));
     }
     let Some(identity) = init.identity()? else {
-        let creating = init.shim_lives()? && init.exit_record()?.is_none();
-        let status = if creating {
-            Status::Creating
-        } else {
-            Status::Stopped
-        };
-        return Ok((status, None));
+        return Ok((without_pid(init)?, None));
     };
     if !identity.is_alive() {
         return Ok((Status::Stopped, None));
@@ -125,6 +146,32 @@ pub(crate) fn of_init(
         },
     };
     Ok((status, Some(identity)))
+}
+
+/// As [`of_init`], of an exec: once it has a pid, it runs.
+pub(crate) fn of_exec(exec: &Process) -> Result<Status> {
+    if exec.exit_record()?.is_some() {
+        return Ok(Status::Stopped);
+    }
+    let Some(identity) = exec.identity()? else {
+        return without_pid(exec);
+    };
+    if !identity.is_alive() {
+        return Ok(Status::Stopped);
+    }
+    Ok(match freezer::of(identity.pid) {
+        Freezer::Frozen => Status::Paused,
+        Freezer::Freezing => Status::Pausing,
+        Freezer::Thawed => Status::Running,
+    })
+}
+
+fn without_pid(process: &Process) -> Result<Status> {
+    let creating = process.shim_lives()? && process.exit_record()?.is_none();
+    Ok(match creating {
+        true => Status::Creating,
+        false => Status::Stopped,
+    })
 }
 
 /// Whether a process still executes what it did when it was created: the runtime, that is. `None` when nobody may tell:

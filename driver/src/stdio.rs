@@ -26,6 +26,11 @@ pub enum Policy {
     Path(PathBuf),
 }
 
+impl Policy {
+    /// The words for each, in the order of the variants.
+    pub(crate) const WORDS: &[&str] = &["fifo", "null", "inherit", "file", "path"];
+}
+
 /// Where the three standard streams go. With a terminal, everything comes on stdout, and stderr does not count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stdio {

@@ -32,6 +32,8 @@ fn verbs_of_existing(id: &str) -> Vec<Vec<&str>> {
         vec!["resume", "--", id],
         vec!["delete", "--", id],
         vec!["ps", "--", id],
+        vec!["processes", "--", id],
+        vec!["state", "--oci-version", "0.3", "--", id],
         vec!["state", "--", id],
         vec!["resize", "--", id, "80", "24"],
         vec!["close-stdin", "--", id],

@@ -92,6 +92,19 @@ pub fn exit_word(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     }
 }
 
+/// Whether the kernel answers `PIDFD_GET_INFO` (Linux ≥ 6.13), as far as this process may ask.
+pub fn answers_get_info() -> bool {
+    let Some(own) = i32::try_from(std::process::id())
+        .ok()
+        .and_then(|pid| open(pid).ok())
+    else {
+        return false;
+    };
+    let mut info = PidfdInfo::default();
+    // SAFETY: as in `exit_word`.
+    unsafe { pidfd_get_info(own.as_raw_fd(), &raw mut info) }.is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::Args;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
-use holdfast::{ContainerId, Entry, State};
+use holdfast::{ContainerId, Entry, State, oci03};
 use nix::unistd::User;
 use serde::Serialize;
 
@@ -37,9 +37,28 @@ pub struct ListArgs {
 /// Flags of `state`.
 #[derive(Debug, Args)]
 pub struct StateArgs {
+    /// Version of the specification: 1.0, with runc's keys, or 0.3
+    #[arg(
+        long,
+        value_name = "VERSION",
+        default_value = "1.0",
+        hide_possible_values = true
+    )]
+    oci_version: OciVersion,
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
+}
+
+/// The forms that a state is printed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OciVersion {
+    /// `{version,id,pid,bundlePath}`
+    #[value(name = "0.3", alias = "0.3.0")]
+    V0_3,
+    /// As runc's.
+    #[value(name = "1.0", aliases = ["1", "1.0.0", "1.0.1", "1.0.2"])]
+    V1_0,
 }
 
 /// A line of the list. A healthy container's is runc's, key for key and column for column; what runc could not have to say
@@ -191,7 +210,11 @@ fn table(found: &[Row]) -> String {
 /// # Errors
 /// The library's.
 pub fn state(args: &StateArgs, globals: &Globals) -> Result<u8> {
-    print_json_indented(&globals.driver()?.load(&args.id)?.state()?)?;
+    let state = globals.driver()?.load(&args.id)?.state()?;
+    match args.oci_version {
+        OciVersion::V1_0 => print_json_indented(&state)?,
+        OciVersion::V0_3 => print_json_indented(&oci03::State::from(&state))?,
+    }
     Ok(0)
 }
 

@@ -14,12 +14,14 @@ mod launch;
 mod list;
 mod logging;
 mod output;
+mod processes;
 mod ps;
 mod recover;
 mod run;
 mod session;
 mod signal_name;
 mod stats;
+mod spec;
 mod stdio;
 mod supervise;
 mod top;
@@ -140,6 +142,8 @@ Examples:
 
 A limit that is not named, or 0, stays as it is. If one is refused, none is changed.")]
     Update(update::UpdateArgs),
+    /// List a container's own process and its execs, and how each of them is
+    Processes(processes::ProcessesArgs),
     /// Print the OCI state of a container
     State(list::StateArgs),
     /// Set the size of a process's terminal
@@ -165,6 +169,15 @@ Examples:
 
 It looks at whatever is there, however broken, changes nothing, and waits for nobody.")]
     Inspect(inspect::InspectArgs),
+    /// Write a config.json to start from, or upgrade one of 2016
+    #[command(after_help = "\
+Examples:
+  holdfast spec                       in the current directory: sh on a terminal, over ./rootfs
+  holdfast spec --rootless -b BUNDLE  for a container of our own, without privileges
+  holdfast spec --upgrade BUNDLE      from OCI 0.3 (to 1.0.0-rc) to 1.0.2")]
+    Spec(spec::SpecArgs),
+    /// Print what the runtime, holdfast and the kernel can do, as JSON
+    Features(spec::FeaturesArgs),
     /// Let new shims adopt what killed ones left
     Recover(recover::RecoverArgs),
     /// Watch all containers: restore, adopt, restart; events as JSON lines
@@ -229,6 +242,9 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Stats(args) => stats::stats(args, globals, reporter),
         Verb::Top(args) => top::top(args, globals),
         Verb::Update(args) => update::update(args, globals, reporter),
+        Verb::Processes(args) => processes::processes(args, globals, reporter),
+        Verb::Spec(args) => spec::spec(args),
+        Verb::Features(args) => spec::features(args, globals),
         Verb::State(args) => list::state(args, globals),
         Verb::Resize(args) => control::resize(args, globals),
         Verb::CloseStdin(args) => control::close_stdin(args, globals),
