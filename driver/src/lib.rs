@@ -107,9 +107,9 @@ pub use stats::Stats;
 pub use stdio::{Policy, Stdio};
 pub use streams::{Reader, Streams};
 pub use supervision::Supervision;
+pub use template::{Owner, default_config, write_default_config};
 pub use top::ProcessUsage;
 pub use update::{Resources, Unenforced};
-pub use template::{Owner, default_config, write_default_config};
 pub use verdict::{Entry, Finding, Verdict};
 
 /// The README's example, compiled.

@@ -1,6 +1,7 @@
 //! What is done to all of a container's processes at once: `pause`, `resume`, `kill`, and which they are. The runtime does it, by
 //! the container's cgroup: only there is it known who belongs to the container.
 
+use holdfast_common::event_record::EventWord;
 use holdfast_common::sys::flock::Lock;
 use nix::libc::SIGKILL;
 
@@ -26,6 +27,7 @@ impl Container {
             }
         }
         self.run_runtime("pause", &["--", self.id().as_str()])?;
+        self.record_event(EventWord::Pause);
         Ok(())
     }
 
@@ -45,6 +47,7 @@ impl Container {
             }
         }
         self.run_runtime("resume", &["--", self.id().as_str()])?;
+        self.record_event(EventWord::Resume);
         Ok(())
     }
 

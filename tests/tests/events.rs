@@ -118,6 +118,22 @@ fn a_life_is_told_in_dockers_words_and_in_order() {
 }
 
 #[test]
+fn pauses_are_told() {
+    let sandbox = Sandbox::new("events-pause");
+    let id = sandbox.id("web");
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    sandbox.run_ok(["run", "-d", "--stdio", "null", "-b", bundle.arg(), &id]);
+    sandbox.run_ok(["pause", &id]);
+    // What was refused has not happened.
+    sandbox.refused(["pause", &id], &[&id]);
+    sandbox.run_ok(["resume", &id]);
+    let expected = ["init start-container", "init pause", "init resume"];
+    assert_eq!(words(&told(&sandbox, &[&id])), expected);
+    sandbox.run_ok(["delete", "-f", &id]);
+    sandbox.assert_clean();
+}
+
+#[test]
 fn a_container_that_is_over_at_once_was_started_before_it_ended() {
     let sandbox = Sandbox::new("events-short");
     let bundle = sandbox.bundle(["true"]);

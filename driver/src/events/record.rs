@@ -8,12 +8,7 @@ use crate::error::Result;
 
 impl Container {
     /// Says in the container's event log what was just done to it, as a whole: `StartContainer`, `Pause`, `Resume` or `Live`. To
-    /// be called right after it was done, once, by whoever did it, with the container's lock still held if it was taken:
-    ///
-    /// ```ignore
-    /// self.run_runtime("pause", &["--", self.id.as_str()])?;
-    /// self.record_event(EventWord::Pause);
-    /// ```
+    /// be called right after it was done, once, by whoever did it, with the container's lock still held if it was taken.
     ///
     /// What cannot be written is dropped with a word in the log: what was done was done. Nothing is written for a
     /// container that containerd 0.2 made, whose directory is not ours to put files in. The other words are the shim's.

@@ -137,7 +137,7 @@ fn gather(args: &StatsArgs, driver: &Driver, reporter: Reporter) -> Result<(Vec<
 /// Of every container that runs. One that cannot be understood is reported and hides no other.
 fn of_all(driver: &Driver, reporter: Reporter) -> Result<Vec<Sample>> {
     let sample = |container: &Container| match container.status()? {
-        Status::Running | Status::Paused => Sample::take(container).map(Some),
+        Status::Running | Status::Pausing | Status::Paused => Sample::take(container).map(Some),
         Status::Creating | Status::Created | Status::Stopped => Ok(None),
     };
     let mut samples = Vec::new();
