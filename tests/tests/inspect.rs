@@ -79,8 +79,11 @@ impl<'a> Patient<'a> {
     #[track_caller]
     fn wait_until_is(&self, expected: &str) {
         let what = format!("{expected}: {}", self.inspect()["verdict"]);
-        self.sandbox
-            .wait_until(&what, || self.verdict().0 == expected);
+        // Only one look: it changes between two.
+        self.sandbox.wait_until(&what, || {
+            self.inspect()["verdict"]["condition"] == expected
+        });
+        self.assert_is(expected);
     }
 
     /// Types the command that mends it.
