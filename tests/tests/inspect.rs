@@ -80,9 +80,8 @@ impl<'a> Patient<'a> {
     fn wait_until_is(&self, expected: &str) {
         let what = format!("{expected}: {}", self.inspect()["verdict"]);
         // Only one look: it changes between two.
-        self.sandbox.wait_until(&what, || {
-            self.inspect()["verdict"]["condition"] == expected
-        });
+        self.sandbox
+            .wait_until(&what, || self.inspect()["verdict"]["condition"] == expected);
         self.assert_is(expected);
     }
 
