@@ -58,6 +58,12 @@ pub const CONSOLE_SOCKET: &str = "console.sock";
 pub const STDIN_CLOSED_FILE: &str = "stdin.closed";
 /// Says that the process's terminal went with the shim that held it.
 pub const TERMINAL_LOST_FILE: &str = "terminal.lost";
+/// Socket: where agents are handed the seccomp listeners of the container's processes.
+pub const SECCOMP_SOCKET: &str = "seccomp";
+/// Socket: where the runtime sends those listeners, unless the bundle's path for that is another.
+pub const SECCOMP_RUNTIME_SOCKET: &str = "seccomp.runtime";
+/// Says that seccomp listeners went with the shim that held them.
+pub const SECCOMP_LOST_FILE: &str = "seccomp.lost";
 /// Appended to a stream's name: what nobody had read when the process ended.
 pub const UNREAD_SUFFIX: &str = ".unread";
 

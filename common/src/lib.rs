@@ -18,6 +18,7 @@ pub mod process_state;
 pub mod ready;
 pub mod request;
 pub mod restart;
+pub mod seccomp;
 pub mod shim_record;
 pub mod state_file;
 pub mod sys;

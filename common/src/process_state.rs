@@ -70,6 +70,9 @@ pub struct Extension {
     pub preserve_fds: u32,
     /// Passed to the runtime as `--no-new-keyring`.
     pub no_new_keyring: bool,
+    /// The shim listens at the bundle's `linux.seccomp.listenerPath`, wherever that is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub seccomp_agent_store: bool,
     /// The shim removes the directory as its last act.
     pub auto_remove: bool,
     /// Who starts the container right after creating it; a supervisor does when it is gone before it has.

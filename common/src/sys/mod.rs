@@ -11,7 +11,9 @@ pub mod pidfd;
 pub mod process;
 pub mod pty;
 pub mod scm;
+pub mod seccomp;
 pub mod signal;
+pub mod socket;
 
 use std::io;
 
