@@ -89,8 +89,12 @@ impl fmt::Display for Mismatch {
             Mismatch::Container(id) => write!(f, "of container {id:?}"),
             Mismatch::Init(pid) => write!(f, "of a container whose process is {pid}"),
             Mismatch::Pid(pid) => write!(f, "of process {pid}, which no process can be"),
-            Mismatch::Descriptors(names, fds) => write!(f, "names {names} descriptors, brings {fds}"),
-            Mismatch::Listeners(count) => write!(f, "has {count} descriptors named {SECCOMP_FD}, not one"),
+            Mismatch::Descriptors(names, fds) => {
+                write!(f, "names {names} descriptors, brings {fds}")
+            }
+            Mismatch::Listeners(count) => {
+                write!(f, "has {count} descriptors named {SECCOMP_FD}, not one")
+            }
         }
     }
 }
@@ -101,7 +105,12 @@ impl ContainerProcessState {
     ///
     /// # Errors
     /// It is of another, or does not fit what came with it.
-    pub fn check(&self, id: &[u8], init: Option<i32>, descriptors: usize) -> Result<usize, Mismatch> {
+    pub fn check(
+        &self,
+        id: &[u8],
+        init: Option<i32>,
+        descriptors: usize,
+    ) -> Result<usize, Mismatch> {
         if self.state.id.as_bytes() != id {
             return Err(Mismatch::Container(self.state.id.clone()));
         }
@@ -116,7 +125,11 @@ impl ContainerProcessState {
         }
         let is_listener = |name: &&String| *name == SECCOMP_FD;
         match self.fds.iter().filter(is_listener).count() {
-            1 => Ok(self.fds.iter().position(|name| name == SECCOMP_FD).unwrap_or(0)),
+            1 => Ok(self
+                .fds
+                .iter()
+                .position(|name| name == SECCOMP_FD)
+                .unwrap_or(0)),
             count => Err(Mismatch::Listeners(count)),
         }
     }
@@ -153,7 +166,10 @@ mod tests {
             Err(Mismatch::Container("web".to_owned()))
         );
         assert_eq!(runc.check(b"web", Some(1), 1), Err(Mismatch::Init(4711)));
-        assert_eq!(runc.check(b"web", None, 0), Err(Mismatch::Descriptors(1, 0)));
+        assert_eq!(
+            runc.check(b"web", None, 0),
+            Err(Mismatch::Descriptors(1, 0))
+        );
         let with = |change: fn(&mut ContainerProcessState)| {
             let mut state = runc.clone();
             change(&mut state);
@@ -161,7 +177,10 @@ mod tests {
             state.check(b"web", None, count)
         };
         assert_eq!(with(|s| s.pid = 0), Err(Mismatch::Pid(0)));
-        assert_eq!(with(|s| s.fds = vec!["x".into()]), Err(Mismatch::Listeners(0)));
+        assert_eq!(
+            with(|s| s.fds = vec!["x".into()]),
+            Err(Mismatch::Listeners(0))
+        );
         assert_eq!(
             with(|s| s.fds = vec![SECCOMP_FD.into(); 2]),
             Err(Mismatch::Listeners(2))

@@ -30,6 +30,8 @@ pub(crate) struct Bundle {
     pub root_uid: u32,
     /// Host gid of the container's root.
     pub root_gid: u32,
+    /// Whether its runtime sends seccomp listeners anywhere.
+    pub has_listener_path: bool,
 }
 
 /// config.json (runtime-spec, config.md), as far as it is looked at.
@@ -56,6 +58,13 @@ struct Root {
 struct Linux {
     uid_mappings: Option<Vec<Mapping>>,
     gid_mappings: Option<Vec<Mapping>>,
+    seccomp: Option<Seccomp>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Seccomp {
+    listener_path: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +108,10 @@ impl Bundle {
             oci_version: config.oci_version,
             process,
             annotations: config.annotations.unwrap_or_default(),
+            has_listener_path: linux
+                .seccomp
+                .and_then(|seccomp| seccomp.listener_path)
+                .is_some_and(|path| !path.is_empty()),
             root_uid: host_id(linux.uid_mappings),
             root_gid: host_id(linux.gid_mappings),
         })

@@ -100,6 +100,11 @@ impl Driver {
                 runtime: self.runtime().to_owned(),
             });
         }
+        if options.seccomp_agent_store && !bundle.has_listener_path {
+            return Err(Error::NoListenerPath {
+                path: bundle.path.into(),
+            });
+        }
         let shim = self.shim()?;
         let dir = self.root().join(id);
         if std::fs::symlink_metadata(&dir).is_ok() {
@@ -131,6 +136,7 @@ impl Driver {
             preserve_fds: options.preserve_fds,
             no_new_keyring: options.no_new_keyring,
             auto_remove: options.auto_remove,
+            seccomp_agent_store: options.seccomp_agent_store,
             launcher: options.starts.then(restart::this_process).flatten(),
             restarts: Restarts::default(),
         });

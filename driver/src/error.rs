@@ -145,6 +145,14 @@ pub enum Error {
         /// The bundle.
         path: PathBuf,
     },
+    /// A store for seccomp listeners was asked for, which the bundle's runtime would send none.
+    #[error(
+        "bundle {}: config.json has no linux.seccomp.listenerPath for a seccomp agent store", path.display()
+    )]
+    NoListenerPath {
+        /// The bundle.
+        path: PathBuf,
+    },
     /// A process file (`exec --process`) cannot be used.
     #[error("process file {}: {cause}", path.display())]
     BadProcess {
@@ -384,6 +392,22 @@ pub enum Error {
         id: ContainerId,
         /// The process.
         process: ProcessId,
+    },
+    /// The container has no store for seccomp listeners.
+    #[error(
+        "container {id} keeps no seccomp listeners: its bundle's linux.seccomp.listenerPath does not lead to its shim"
+    )]
+    NoSeccompStore {
+        /// The container.
+        id: ContainerId,
+    },
+    /// What came from a store is not what a store sends.
+    #[error("{}: {what}", path.display())]
+    BadListener {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
     },
     /// Somebody else reads this stream.
     #[error("{} is being read by {}", stream.name(),

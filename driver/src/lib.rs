@@ -31,7 +31,7 @@
 //! }
 //! ```
 //!
-//! No thread, no async runtime, no signal handler, no environment variable of its own: a library that a daemon can link.
+//! No thread that outlives a call, no async runtime, no signal handler, no environment variable of its own: a library that a daemon can link.
 
 #![forbid(unsafe_code)]
 
@@ -61,6 +61,7 @@ mod recover;
 mod restart;
 mod root;
 mod runtime;
+mod seccomp;
 mod spec;
 mod state;
 pub mod stats;
@@ -92,8 +93,10 @@ pub use holdfast_common::layout::Stream;
 pub use holdfast_common::oci;
 pub use holdfast_common::process_state::ProcessState;
 pub use holdfast_common::restart::{BadRestartPolicy, RestartPolicy, Restarts};
+pub use holdfast_common::seccomp::{ContainerProcessState, OciState};
 pub use holdfast_common::shim_record::ShimRecord;
 pub use holdfast_common::state_file::StateFileError;
+pub use holdfast_common::sys::seccomp::{Answer, Notification};
 pub use inspect::{Condition, ContainerInspection, Diagnosis, Inspection};
 pub use libcontainer::LibcontainerStatus;
 pub use monitor::{Event, EventKind, Monitor};
@@ -101,6 +104,7 @@ pub use options::{CreateOptions, DriverBuilder, ExecOptions};
 pub use process::Process;
 pub use process_fd::ProcessFd;
 pub use recover::Recovery;
+pub use seccomp::{SeccompListener, SeccompStore};
 pub use spec::ProcessSpec;
 pub use state::{State, Status};
 pub use stats::Stats;

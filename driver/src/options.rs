@@ -50,6 +50,10 @@ pub struct CreateOptions {
     pub no_pivot_root: bool,
     /// Passed to the runtime as `--no-new-keyring`.
     pub no_new_keyring: bool,
+    /// Its shim receives what the runtime sends to the bundle's `linux.seccomp.listenerPath`, wherever that is, for agents to
+    /// take over from each other ([`Process::seccomp`](crate::Process::seccomp)). Without it, a shim does that where the path is
+    /// that of `seccomp.runtime` in the init's process directory.
+    pub seccomp_agent_store: bool,
     /// How many of the caller's descriptors, from 3 on, its process gets; they must not be close-on-exec.
     pub preserve_fds: u32,
     /// A socket on which the caller gets the terminal; the streams' policies do not count then.

@@ -5,7 +5,8 @@
 //! 4. a process that is gone: its status is unknown, say so on record, and go on as in 2;
 //! 5. a process that lives: hold it, by pidfd, because it is not our child.
 //!
-//! What cannot be had back is a terminal: its master died with the shim, and the kernel hung it up.
+//! What cannot be had back is what had no name: a terminal, whose master died with the shim, and which the kernel hung up; and
+//! seccomp listeners.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -27,6 +28,7 @@ use crate::error::Error;
 use crate::handover::{Direct, Holding, Stdio};
 use crate::launch;
 use crate::launcher::Launcher;
+use crate::seccomp::Store;
 use crate::{events, hold, isolation, memory, record};
 
 /// Adopts, then holds; the exit code is the shim's, not the container's.
@@ -115,6 +117,11 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         Some(identity) if !state.exec => memory::resume(identity.pid, living, events::told_kills),
         _ => None,
     };
+    let seccomp = if living {
+        seccomp_again(&wire, &state)
+    } else {
+        None
+    };
     let holding = Holding {
         kind: launch::kind(&wire, &state),
         runtime_args: state.runtime_args.iter().map(Into::into).collect(),
@@ -126,6 +133,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         reader: Default::default(),
         stdio: Stdio::Direct(hold_again(&state)),
         memory,
+        seccomp,
         asked: 0,
         again: told.is_err(),
     };
@@ -173,6 +181,24 @@ fn unknown(identity: &Identity) -> ExitRecord {
         oom_killed: None,
         source: Source::Unknown,
     }
+}
+
+/// The store anew, for processes to come. The listeners that were in it have no name, and died with the shim that held them: a
+/// call that waits for an answer, or would, fails with `ENOSYS` unless an agent has its own duplicate.
+fn seccomp_again(wire: &Wire, state: &ProcessState) -> Option<Box<Store>> {
+    let dir = std::env::current_dir().ok()?;
+    let store = match Store::open(wire, state, &dir) {
+        Ok(store) => store?,
+        Err(e) => {
+            log::warn!("{e}");
+            return None;
+        }
+    };
+    log::warn!("the seccomp listeners were lost with the shim that held them");
+    if let Err(e) = state_file::write_bytes(Path::new(layout::SECCOMP_LOST_FILE), b"lost\n") {
+        log::warn!("{e}");
+    }
+    Some(store)
 }
 
 /// The ends that the dead shim held, by their names. What the process holds has kept the FIFOs' content. An end that cannot

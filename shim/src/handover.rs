@@ -14,6 +14,7 @@ use holdfast_common::sys::{exec, fd};
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::memory::{Kills, Memory};
+use crate::seccomp::{Store, StoreWords};
 
 /// The word that says that a shim goes on holding.
 pub const HOLD: &str = "hold";
@@ -46,6 +47,8 @@ pub struct Holding {
     pub stdio: Stdio,
     /// What is watched of its container's memory; none for an exec, or where nothing can be known.
     pub memory: Option<Memory>,
+    /// The container's store of seccomp listeners, where it has one.
+    pub seccomp: Option<Box<Store>>,
     /// How often a replacement was asked for.
     pub asked: u32,
     /// Whether shim.json does not say yet which shim this is: another version, perhaps, was holding already, or a full disk
@@ -176,6 +179,9 @@ impl Holding {
             out.maybe_fd("memory-wake", memory.wake.as_ref());
             out.value("kills", OsStr::new(&memory.kills.to_string()));
         }
+        if let Some(store) = &self.seccomp {
+            store.encode(&mut out);
+        }
         if !self.runtime_args.is_empty() {
             out.words.push("--".into());
             out.words.extend(self.runtime_args.iter().cloned());
@@ -194,6 +200,7 @@ impl Holding {
         let (mut input, mut input_hold, mut output, mut output_hold) = (None, None, None, None);
         let (mut pending_input, mut pending_output) = (Vec::new(), Vec::new());
         let (mut counter, mut wake, mut kills) = (None, None, Kills::default());
+        let mut seccomp = StoreWords::default();
         for word in words.by_ref() {
             if word == "--" {
                 break;
@@ -233,6 +240,7 @@ impl Holding {
                 "memory" => counter = Some(descriptor(&word, value)?),
                 "memory-wake" => wake = Some(descriptor(&word, value)?),
                 "kills" => kills = number(&word, value)?,
+                _ if key.starts_with("seccomp-") => seccomp.take(key, value, &word)?,
                 _ => return Err(RequestError::Unknown(word).into()),
             }
         }
@@ -264,6 +272,7 @@ impl Holding {
             reader,
             stdio,
             memory: counter.map(|counter| Memory::taken_over(counter, wake, kills)),
+            seccomp: seccomp.store()?,
             asked,
             again,
         })
@@ -272,19 +281,19 @@ impl Holding {
 
 /// A command line in the making, and the descriptors that must stay open for it.
 #[derive(Default)]
-struct Words<'a> {
+pub(crate) struct Words<'a> {
     words: Vec<OsString>,
     fds: Vec<BorrowedFd<'a>>,
 }
 
 impl<'a> Words<'a> {
-    fn value(&mut self, key: &str, value: &OsStr) {
+    pub(crate) fn value(&mut self, key: &str, value: &OsStr) {
         let mut word = OsString::from(format!("{key}="));
         word.push(value);
         self.words.push(word);
     }
 
-    fn fd(&mut self, key: &str, fd: &'a OwnedFd) {
+    pub(crate) fn fd(&mut self, key: &str, fd: &'a OwnedFd) {
         self.value(key, OsStr::new(&fd.as_raw_fd().to_string()));
         self.fds.push(fd.as_fd());
     }
@@ -304,14 +313,14 @@ impl<'a> Words<'a> {
     }
 }
 
-fn number<N: std::str::FromStr>(word: &OsStr, value: &OsStr) -> Result<N, RequestError> {
+pub(crate) fn number<N: std::str::FromStr>(word: &OsStr, value: &OsStr) -> Result<N, RequestError> {
     value
         .to_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| RequestError::BadValue(word.to_owned()))
 }
 
-fn descriptor(word: &OsStr, value: &OsStr) -> Result<OwnedFd, RequestError> {
+pub(crate) fn descriptor(word: &OsStr, value: &OsStr) -> Result<OwnedFd, RequestError> {
     fd::take(number(word, value)?).map_err(|_| RequestError::BadValue(word.to_owned()))
 }
 
@@ -327,6 +336,7 @@ fn pending(word: &OsStr, value: &OsStr) -> Result<Vec<u8>, RequestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seccomp::{Agent, Held};
 
     fn null() -> OwnedFd {
         std::fs::File::open("/dev/null").unwrap().into()
@@ -356,6 +366,7 @@ mod tests {
             reader,
             stdio,
             memory: None,
+            seccomp: None,
             asked: 3,
             again: true,
         }
@@ -403,8 +414,19 @@ mod tests {
             survived: 2,
         };
         holding.memory = Some(Memory::taken_over(null(), Some(null()), kills));
+        let mut store = Store::taken_over(null(), null(), Some("/run/agent=1".into()));
+        let message = br#"{"pid":1,"metadata":"= -- \u0000"}"#;
+        store.held = vec![
+            Held::new(message.to_vec(), 1, null()),
+            Held::new(b"{}".to_vec(), 2, null()),
+        ];
+        store.agent = Some(Agent::new(null(), 1));
+        store.resume(null());
+        holding.seccomp = Some(Box::new(store));
         let (before, after) = handed_over(holding);
         assert_eq!(format!("{after:?}"), before);
+        // It would remove the sockets that it was made for.
+        std::mem::forget(after);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - [`handover`]: what launch learned, as a few words of argv and open descriptors, through `execve`;
 //! - [`hold`]: waits with the process until it ends, then leaves in order;
 //! - [`memory`]: kills for want of memory; [`events`]: lines in the container's event log;
+//! - [`seccomp`]: the store of seccomp listeners, where a container has one;
 //! - [`runtime`]: the OCI runtime's command lines; [`log`]: shim-log.json; [`record`]: shim.json; [`error`]: what can go wrong.
 //!
 //! docs/architecture.md has the steps and their numbers.
@@ -24,6 +25,7 @@ mod log;
 mod memory;
 mod record;
 mod runtime;
+mod seccomp;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -47,6 +47,34 @@ pub fn wait(
     signals: &SignalFd,
     deadline: Option<Instant>,
 ) -> io::Result<Option<ProcessExit>> {
+    wait_beside(child, signals, deadline, &mut Nothing)
+}
+
+/// What goes on while a child is waited for.
+pub trait Beside {
+    /// What to poll.
+    fn poll_fds(&self) -> Vec<PollFd<'_>>;
+    /// Does what there is to do.
+    fn turn(&mut self);
+}
+
+struct Nothing;
+
+impl Beside for Nothing {
+    fn poll_fds(&self) -> Vec<PollFd<'_>> {
+        Vec::new()
+    }
+
+    fn turn(&mut self) {}
+}
+
+/// As [`wait`], doing something else beside it: what the child may need before it can end.
+pub fn wait_beside(
+    child: &mut Child,
+    signals: &SignalFd,
+    deadline: Option<Instant>,
+    beside: &mut dyn Beside,
+) -> io::Result<Option<ProcessExit>> {
     loop {
         if let Some(exit) = child.try_wait()? {
             return Ok(Some(exit));
@@ -55,21 +83,28 @@ pub fn wait(
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(None);
         }
-        wait_for_signal(signals, left)?;
+        wait_for_either(signals, left, beside.poll_fds())?;
+        beside.turn();
     }
 }
 
 /// Returns when a signal has arrived or the time is over, and takes every signal that is there.
 pub fn wait_for_signal(signals: &SignalFd, timeout: Option<Duration>) -> io::Result<()> {
+    wait_for_either(signals, timeout, Vec::new())
+}
+
+fn wait_for_either<'a>(
+    signals: &'a SignalFd,
+    timeout: Option<Duration>,
+    mut fds: Vec<PollFd<'a>>,
+) -> io::Result<()> {
+    fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
     let timeout = timeout.map_or(PollTimeout::NONE, |left| {
         // Rounded up, or the last millisecond would be spent spinning.
         let millis = left.as_millis().saturating_add(1);
         PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
     });
-    match poll(
-        &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
-        timeout,
-    ) {
+    match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => (),
         Err(e) => return Err(e.into()),
     }

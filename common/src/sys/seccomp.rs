@@ -76,10 +76,10 @@ pub fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Notification>> {
     }))
 }
 
-/// Answers a system call; whether it still waited for one.
+/// Answers a system call; whether it still waited for one: not when it was interrupted, killed, or answered already.
 ///
 /// # Errors
-/// `EINPROGRESS` when it was answered already; `EINVAL` for a return value that the kernel cannot give.
+/// `EINVAL` for a return value that the kernel cannot give.
 pub fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<bool> {
     let mut response = libc::seccomp_notif_resp {
         id,
@@ -137,7 +137,8 @@ fn still_there(result: libc::c_int) -> io::Result<bool> {
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        Some(libc::ENOENT) => Ok(false),
+        // EINPROGRESS: answered, but its thread has not left yet.
+        Some(libc::ENOENT | libc::EINPROGRESS) => Ok(false),
         _ => Err(error),
     }
 }

@@ -30,6 +30,10 @@ pub struct LaunchArgs {
     /// Pass this many descriptors, from 3 on, to the container
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Keep what the runtime sends to the bundle's seccomp listenerPath, for agents that connect to the container's own
+    /// `seccomp` socket, one after the other
+    #[arg(long)]
+    seccomp_agent_store: bool,
     /// Do not use pivot_root (for a root file system on a ramdisk)
     #[arg(long)]
     no_pivot: bool,
@@ -81,6 +85,7 @@ impl LaunchArgs {
             no_pivot_root: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds: self.preserve_fds,
+            seccomp_agent_store: self.seccomp_agent_store,
             console_socket: console_socket.transpose()?,
             restart: self.restart,
             ..base

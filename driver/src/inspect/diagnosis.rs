@@ -307,6 +307,11 @@ fn held(root: &Path, found: &Inspection) -> Diagnosis {
                     "it waits for its start",
                     of_holdfast("start"),
                 ),
+                _ if found.dir.join(layout::SECCOMP_LOST_FILE).exists() => plain(
+                    Condition::Running,
+                    "it runs, and its shim holds it; seccomp listeners were lost with a shim that was killed: \
+                     calls that its filter has wait fail with ENOSYS, or wait for an agent that was connected then",
+                ),
                 _ => plain(Condition::Running, "it runs, and its shim holds it"),
             }
         }

@@ -55,9 +55,12 @@ pub fn leave(holding: Holding, executed: Option<bool>, signals: &SignalFd) -> Ex
         kind,
         claim,
         stdio,
+        seccomp,
         ..
     } = holding;
     drop(stdio);
+    // And its sockets with it.
+    drop(seccomp);
     let deleted = kind.exec || delete(&wire, &runtime_args, signals);
     // What the runtime still has keeps its name.
     if deleted

@@ -1,7 +1,7 @@
 //! *Hold*: wait with the process until it ends. One thread, one loop, no wake-up without a cause; nothing here blocks on a
 //! peer, and nothing here knows which front door the launch came through.
 //!
-//! Turn order: signals, process, memory, control, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
+//! Turn order: signals, process, memory, control, seccomp, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
 //! peer leaves, is one event and not a spin; in exchange every descriptor is read until it has no more, or, when that is too
 //! much for one turn, again in the next.
 
@@ -46,17 +46,20 @@ enum Event {
     Memory,
     /// A line on the control FIFO.
     Control,
+    /// A runtime or an agent at the store of seccomp listeners, or a listener's end.
+    Seccomp,
     /// The terminal or one of its FIFOs has data or space.
     Terminal,
 }
 
 impl Event {
     /// In the order in which a turn takes them.
-    const ORDER: [Event; 5] = [
+    const ORDER: [Event; 6] = [
         Event::Signals,
         Event::Process,
         Event::Memory,
         Event::Control,
+        Event::Seccomp,
         Event::Terminal,
     ];
 
@@ -210,6 +213,7 @@ impl Hold {
                     Event::Process => self.look_at_process()?,
                     Event::Memory => self.look_at_memory(),
                     Event::Control => self.take_requests(&mut reexec)?,
+                    Event::Seccomp => self.serve_seccomp()?,
                     Event::Terminal => self.move_bytes(),
                 };
                 if more {
@@ -343,6 +347,21 @@ impl Hold {
             Request::Resize(size) => terminal::resize(stdio, size),
             Request::Reexec => *reexec = true,
         })
+    }
+
+    fn serve_seccomp(&mut self) -> io::Result<bool> {
+        let Holding {
+            wire, pid, seccomp, ..
+        } = &mut self.holding;
+        let Some(store) = seccomp else {
+            return Ok(false);
+        };
+        let more = store.turn(&wire.id, Some(*pid));
+        let registry = self.poll.registry();
+        store.watch(|fd, interest| {
+            registry.register(&mut SourceFd(&fd), Event::Seccomp.token(), interest)
+        })?;
+        Ok(more)
     }
 
     fn move_bytes(&mut self) -> bool {

@@ -33,6 +33,8 @@ struct View<'a> {
     control: ControlView,
     #[serde(skip_serializing_if = "Option::is_none")]
     terminal: Option<Pending>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seccomp: Option<SeccompView>,
     /// How often a replacement was asked for.
     asked: u32,
     /// How the process ended, as long as that is not on record.
@@ -84,6 +86,14 @@ struct ControlView {
     #[serde(skip_serializing_if = "Option::is_none")]
     begun: Option<usize>,
     bad_lines: u64,
+}
+
+#[derive(Serialize)]
+struct SeccompView {
+    /// Whose listeners are kept.
+    pids: Vec<i32>,
+    /// Whether an agent is connected.
+    agent: bool,
 }
 
 /// Bytes on their way.
@@ -149,6 +159,10 @@ pub fn line(holding: &Holding, control: &Control, unrecorded: Option<&ExitRecord
             bad_lines: control.bad_lines(),
         },
         terminal,
+        seccomp: holding.seccomp.as_ref().map(|store| SeccompView {
+            pids: store.held.iter().map(|held| held.pid).collect(),
+            agent: store.agent.is_some(),
+        }),
         asked: holding.asked,
         unrecorded,
     };

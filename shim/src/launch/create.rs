@@ -1,6 +1,6 @@
 //! Running the runtime until it has created the process: `create`, `exec` or `restore`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +17,7 @@ use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
 use holdfast_common::sys::{errno_text, exec, fd, fifo, pty};
 use nix::libc;
+use nix::poll::PollFd;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signalfd::SignalFd;
 use serde::Deserialize;
@@ -26,7 +27,8 @@ use super::stdio::{End, Opened};
 use super::undo::Done;
 use crate::error::Error;
 use crate::handover::{Direct, Stdio, Terminal};
-use crate::runtime;
+use crate::runtime::{self, Beside};
+use crate::seccomp::Store;
 
 /// The most of a runtime's words that is passed on; a pipe holds that, however it is escaped.
 const MOST_WORDS: usize = 8 << 10;
@@ -42,12 +44,30 @@ pub struct Create<'a> {
     pub timeout: Option<Duration>,
 }
 
+/// A container's store while its runtime is waited for: the process's calls may wait for an agent already, and the runtime for
+/// the process.
+struct Serve<'a>(&'a mut Option<Box<Store>>, &'a OsStr);
+
+impl Beside for Serve<'_> {
+    fn poll_fds(&self) -> Vec<PollFd<'_>> {
+        self.0.as_deref().map(Store::poll_fds).unwrap_or_default()
+    }
+
+    fn turn(&mut self) {
+        if let Some(store) = self.0 {
+            // What is more than a turn's work is polled again.
+            store.turn(self.1, None);
+        }
+    }
+}
+
 impl Create<'_> {
     /// Runs the runtime to its end, and returns what the shim holds of the new process's stdio.
     pub fn run(
         &self,
         stdio: Opened,
         preserved: Vec<OwnedFd>,
+        store: &mut Option<Box<Store>>,
         done: &mut Done,
     ) -> Result<Stdio, Error> {
         let mut command = self.command()?;
@@ -65,7 +85,7 @@ impl Create<'_> {
                         .as_ref()
                         .and_then(|fd| fifo::peek(fd.as_fd()).ok())
                 };
-                self.execute(command, preserved, done, complaint)?;
+                self.execute(command, preserved, store, done, complaint)?;
                 if let Some(stderr) = &held.stderr {
                     // More than that in it already: it keeps its size.
                     let _ = fifo::set_capacity(stderr.as_fd(), ORDINARY_CAPACITY);
@@ -75,7 +95,7 @@ impl Create<'_> {
             Opened::Terminal(ends) => {
                 let socket = ConsoleSocket::bind()?;
                 command.arg("--console-socket").arg(socket.path());
-                self.execute_aside(command, preserved, done)?;
+                self.execute_aside(command, preserved, store, done)?;
                 let master = socket.receive()?;
                 // runc takes it from process.json for an exec, but not for a container.
                 if let Some(size) = self.state.console_size()
@@ -101,7 +121,7 @@ impl Create<'_> {
                     .as_ref()
                     .and_then(|ours| ours.console_socket.as_ref());
                 command.arg("--console-socket").args(socket);
-                self.execute_aside(command, preserved, done)?;
+                self.execute_aside(command, preserved, store, done)?;
                 Ok(Stdio::Direct(Direct::default()))
             }
         }
@@ -156,6 +176,7 @@ impl Create<'_> {
         &self,
         mut command: Command,
         preserved: Vec<OwnedFd>,
+        store: &mut Option<Box<Store>>,
         done: &mut Done,
     ) -> Result<(), Error> {
         let failed = |e: io::Error| Error::Io {
@@ -171,7 +192,7 @@ impl Create<'_> {
             .stdin(ChildStdio::null())
             .stdout(copy()?)
             .stderr(copy()?);
-        self.execute(command, preserved, done, || {
+        self.execute(command, preserved, store, done, || {
             let mut words = Vec::new();
             aside.rewind().ok()?;
             aside.read_to_end(&mut words).ok()?;
@@ -183,6 +204,7 @@ impl Create<'_> {
         &self,
         mut command: Command,
         preserved: Vec<OwnedFd>,
+        store: &mut Option<Box<Store>>,
         done: &mut Done,
         complaint: impl FnOnce() -> Option<Vec<u8>>,
     ) -> Result<(), Error> {
@@ -201,9 +223,14 @@ impl Create<'_> {
             path: (&self.wire.runtime).into(),
             cause: e,
         };
-        match runtime::wait(&mut child, self.signals, deadline).map_err(waited)? {
+        let mut serve = Serve(store, &self.wire.id);
+        match runtime::wait_beside(&mut child, self.signals, deadline, &mut serve)
+            .map_err(waited)?
+        {
             Some(exit) if exit.success() => {
                 done.created = true;
+                // What it has sent last is there, whether or not it was polled.
+                serve.turn();
                 Ok(())
             }
             Some(exit) => {

@@ -32,6 +32,7 @@ use crate::claim::Claim;
 use crate::error::Error;
 use crate::handover::Holding;
 use crate::launcher::Launcher;
+use crate::seccomp::Store;
 use crate::{events, hold, isolation, log as shim_log, memory, record};
 
 pub use process::kind;
@@ -94,6 +95,8 @@ impl Launching {
         let dir = std::env::current_dir().map_err(Error::io("find the path of", "."))?;
         let executable = record::write_for_this_executable()?;
 
+        // It must be there before the runtime, which connects to it.
+        let mut seccomp = Store::open(&self.wire, &state, &dir)?;
         let stdio = stdio::open(&state)?;
         let create = create::Create {
             wire: &self.wire,
@@ -102,7 +105,7 @@ impl Launching {
             signals: &signals,
             timeout: self.ours.as_ref().map(|ours| ours.timeout),
         };
-        let stdio = create.run(stdio, preserved, &mut self.done)?;
+        let stdio = create.run(stdio, preserved, &mut seccomp, &mut self.done)?;
         if let Some(score) = self.isolation().and_then(|ours| ours.oom_score_adj) {
             isolation::set_oom_score_adj(score);
         }
@@ -127,6 +130,7 @@ impl Launching {
             reader: Default::default(),
             stdio,
             memory,
+            seccomp,
             asked: 0,
             again: false,
         })
