@@ -9,7 +9,7 @@
 //! | [`documents`] | process.json, state.json, shim.json: kept as they came |
 //! | [`ends`] | exit.json, exitStatus: no status that was not in the bytes |
 //! | [`identities`] | pid and starttime, /proc/PID/stat: no process that was not in the bytes |
-//! | [`messages`] | the ready line, the shim's command line, the JSON log |
+//! | [`messages`] | the ready line, the shim's command line, the JSON log, the state that comes with a seccomp listener |
 //! | [`scratch`] | the directory in which the state files are |
 
 #![forbid(unsafe_code)]
@@ -25,13 +25,13 @@ pub use control::control;
 pub use documents::{process_json, shim_json, state_json};
 pub use ends::{exit_json, exit_status};
 pub use identities::{pid_starttime, proc_stat};
-pub use messages::{log_line, ready, request};
+pub use messages::{log_line, ready, request, seccomp_state};
 
 /// A target's name, which is also that of its corpus, and its property.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("control", control),
     ("process_json", process_json),
     ("state_json", state_json),
@@ -43,4 +43,5 @@ pub const TARGETS: [Target; 11] = [
     ("ready", ready),
     ("request", request),
     ("log_line", log_line),
+    ("seccomp_state", seccomp_state),
 ];

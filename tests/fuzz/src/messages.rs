@@ -1,4 +1,5 @@
-//! What shim, driver and runtime tell each other in words: the ready line, the shim's command line, the JSON logs.
+//! What shim, driver and runtime tell each other in words: the ready line, the shim's command line, the JSON logs, what a
+//! seccomp listener is of.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -6,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use holdfast_common::log_line::LogLine;
 use holdfast_common::ready::Report;
 use holdfast_common::request::{ADOPT, Adopt, LAUNCH, Launch, RequestError, Wire, key_value};
+use holdfast_common::seccomp::{ContainerProcessState, SECCOMP_FD};
 
 /// The ready line: a report is whole or none, and the same again when it is written.
 pub fn ready(bytes: &[u8]) {
@@ -91,4 +93,31 @@ pub fn log_line(bytes: &[u8]) {
         assert_eq!(LogLine::decode_all(&same).collect::<Vec<_>>(), lines);
         assert_eq!(LogLine::last_error(&same), last_error);
     }
+}
+
+/// What comes with a seccomp listener: it is whole or says that it is not, so that who reads it in pieces knows when to stop; the
+/// same again when it is written; and taken for no container's but the one that it names.
+pub fn seccomp_state(bytes: &[u8]) {
+    let Ok(state) = serde_json::from_slice::<ContainerProcessState>(bytes) else {
+        return;
+    };
+    let whole = bytes.trim_ascii_end().len();
+    for end in (0..whole).take(4096) {
+        let torn = serde_json::from_slice::<ContainerProcessState>(&bytes[..end]);
+        assert!(torn.unwrap_err().is_eof(), "cut off after {end} bytes");
+    }
+    let written = serde_json::to_vec(&state).expect("a state can be written");
+    let read = serde_json::from_slice::<ContainerProcessState>(&written);
+    assert_eq!(read.ok().as_ref(), Some(&state));
+
+    let id = state.state.id.as_bytes();
+    let count = state.fds.len();
+    match state.check(id, Some(state.state.pid), count) {
+        Ok(n) => assert!(state.fds[n] == SECCOMP_FD && state.pid > 0),
+        Err(_) => {
+            assert!(state.pid <= 0 || state.fds.iter().filter(|fd| *fd == SECCOMP_FD).count() != 1)
+        }
+    }
+    assert!(state.check(&[id, b"x"].concat(), None, count).is_err());
+    assert!(state.check(id, None, count + 1).is_err());
 }
