@@ -29,6 +29,7 @@
 //! | [`daemon02`] | plays a containerd 0.2 daemon |
 //! | [`beside_runc`] | the same script with runc and with us |
 //! | [`supervisor`] | `holdfast supervise`, and its events |
+//! | [`seccomp`] | containers whose system calls wait for an agent |
 //! | [`conmon`] | a container under conmon, for figures beside ours |
 
 #![forbid(unsafe_code)]
@@ -53,6 +54,7 @@ pub mod process;
 pub mod refusal;
 pub mod rootfs;
 pub mod sandbox;
+pub mod seccomp;
 pub mod snapshot;
 pub mod spec;
 pub mod strace;

@@ -1,95 +1,15 @@
 //! System calls that wait for an agent's answer outlive the agent: the shim keeps the listeners, whoever comes and goes.
 
 use std::fs;
-use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use holdfast::{Answer, Container, ContainerId, Error, SeccompListener, SeccompStore};
-use holdfast_common::sys::scm;
+use holdfast::{Answer, ContainerId, Error};
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{Bundle, DEADLINE, Gate, Proc, Running, Sandbox};
-use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use holdfast_tests::seccomp::{agent, connect, filtered, load, our_socket, receive, run, view};
+use holdfast_tests::{DEADLINE, Gate, Proc, Sandbox};
+use serde_json::json;
 
-/// Has these calls wait for an agent; the runtime sends the listener to `path`.
-fn filtered(bundle: Bundle, calls: &[&str], path: &Path) -> Bundle {
-    bundle.edit(|config| {
-        config["linux"]["seccomp"] = json!({
-            "defaultAction": "SCMP_ACT_ALLOW",
-            "listenerPath": path,
-            "listenerMetadata": "of the test",
-            "syscalls": [{ "names": calls, "action": "SCMP_ACT_NOTIFY" }],
-        });
-    })
-}
-
-const MKDIR: &[&str] = &["mkdir", "mkdirat"];
-
-/// Where a container's shim waits for its runtime.
-fn our_socket(sandbox: &Sandbox, id: &str) -> PathBuf {
-    sandbox.process_dir(id, "init").join("seccomp.runtime")
-}
-
-/// A container of a script whose `mkdir` waits for an agent; /host is the gate's directory.
-fn run(sandbox: &Sandbox, gate: &Gate<'_>, script: &str) -> String {
-    let id = sandbox.id("calls");
-    let bundle = sandbox.sh(script).bind(gate.dir());
-    let bundle = filtered(bundle, MKDIR, &our_socket(sandbox, &id));
-    sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &id]);
-    id
-}
-
-fn load(sandbox: &Sandbox, id: &str) -> Container {
-    let id = ContainerId::new(id).unwrap();
-    sandbox.driver().load(&id).unwrap()
-}
-
-fn connect(sandbox: &Sandbox, id: &str) -> SeccompStore {
-    load(sandbox, id).seccomp().unwrap()
-}
-
-fn receive(store: &SeccompStore) -> SeccompListener {
-    let listener = store.receive(Some(DEADLINE)).unwrap();
-    listener.expect("a listener before the store is gone")
-}
-
-/// The example, as a process of its own; `wrapper` before it.
-fn agent<'a>(sandbox: &'a Sandbox, id: &str, wrapper: &[&str]) -> Running<'a> {
-    let words = wrapper.iter().copied();
-    let mut words = words.chain([env!("CARGO_BIN_EXE_seccomp-agent")]);
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words).arg(sandbox.root()).arg(id);
-    command.current_dir(sandbox.path());
-    sandbox.spawn(command)
-}
-
-fn shim_log(sandbox: &Sandbox, id: &str) -> String {
-    fs::read_to_string(sandbox.process_dir(id, "init").join("shim-log.json")).unwrap_or_default()
-}
-
-fn waits_for_agent(process: Proc) -> bool {
-    let wchan = fs::read_to_string(format!("/proc/{}/wchan", process.pid()));
-    wchan.is_ok_and(|function| function.contains("seccomp"))
-}
-
-/// What a shim holds, by its own account.
-fn view(sandbox: &Sandbox, id: &str) -> Value {
-    let before = shim_log(sandbox, id).lines().count();
-    let shim = sandbox.shim_of(&sandbox.process_dir(id, "init"));
-    shim.signal(Signal::SIGUSR1);
-    sandbox.wait_for("a view", || {
-        let log = shim_log(sandbox, id);
-        let lines = log.lines().skip(before);
-        lines
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .find_map(|mut line| line.get_mut("view").map(Value::take))
-    })
-}
+const AGENT: &str = env!("CARGO_BIN_EXE_seccomp-agent");
 
 #[test]
 fn a_call_outlives_the_agent_that_was_killed_in_the_middle_of_it() {
@@ -108,6 +28,7 @@ fn a_call_outlives_the_agent_that_was_killed_in_the_middle_of_it() {
         "trace=mkdirat",
         "-e",
         inject,
+        AGENT,
     ];
     for _ in 0..2 {
         let killed = agent(&sandbox, &id, &strace).wait();
@@ -120,7 +41,7 @@ fn a_call_outlives_the_agent_that_was_killed_in_the_middle_of_it() {
         assert!(!made.exists() && init.is_alive());
     }
 
-    let last = agent(&sandbox, &id, &[]);
+    let last = agent(&sandbox, &id, &[AGENT]);
 
     assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
     assert!(made.is_dir());
@@ -217,9 +138,9 @@ fn a_second_agent_waits_and_takes_over() {
     let gate = sandbox.gate();
     let script = format!("{}; mkdir /host/made && exit 7", Gate::WAIT);
     let id = run(&sandbox, &gate, &script);
-    let first = agent(&sandbox, &id, &[]);
+    let first = agent(&sandbox, &id, &[AGENT]);
     first.wait_stdout("listens to process");
-    let second = agent(&sandbox, &id, &[]);
+    let second = agent(&sandbox, &id, &[AGENT]);
     second.wait_stdout("connected");
     sandbox.run_ok(["upgrade", &id]);
     assert!(!second.stdout().contains("listens"), "{}", second.stdout());
@@ -234,243 +155,12 @@ fn a_second_agent_waits_and_takes_over() {
 }
 
 #[test]
-fn an_agent_of_another_user_is_refused_in_one_line_of_the_log() {
-    let sandbox = Sandbox::new("sc-user");
-    let gate = sandbox.gate();
-    let id = run(&sandbox, &gate, &format!("{}; exit 7", Gate::WAIT));
-    let dir = sandbox.process_dir(&id, "init");
-    // Somebody opened all doors to it.
-    for path in [
-        sandbox.path(),
-        &sandbox.root(),
-        &sandbox.container_dir(&id),
-        &dir,
-    ] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    fs::set_permissions(dir.join("seccomp"), fs::Permissions::from_mode(0o666)).unwrap();
-    let program = format!(
-        "import os,socket\nos.setuid(1000)\ns=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET)\n\
-         s.connect('{}')\nd,fds,_,_=socket.recv_fds(s,65536,9)\nassert not d and not fds,(d,fds)",
-        dir.join("seccomp").display()
-    );
-    let mut stranger = Command::new("python3");
-    stranger.args(["-c", &program]);
-    let output = sandbox.output_of(stranger);
-    assert!(output.status.success(), "{}", show(&output));
-    let log = shim_log(&sandbox, &id);
-    let lines: Vec<_> = log
-        .lines()
-        .filter(|line| line.contains("seccomp"))
-        .collect();
-    assert_eq!(lines.len(), 1, "{log}");
-    assert!(
-        lines[0].contains("refused agent: process") && lines[0].contains("of user 1000"),
-        "{log}"
-    );
-    // It kept nobody from anything.
-    receive(&connect(&sandbox, &id));
-    gate.open();
-    assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
-    sandbox.run_ok(["delete", &id]);
-    sandbox.assert_clean();
-}
-
-#[test]
-fn what_is_no_listener_of_the_container_is_refused_and_an_agent_that_talks_is_let_go() {
-    let sandbox = Sandbox::new("sc-garbage");
-    let gate = sandbox.gate();
-    let script = format!("{}; mkdir /host/made && exit 7", Gate::WAIT);
-    let id = run(&sandbox, &gate, &script);
-    let store = connect(&sandbox, &id);
-    let listener = receive(&store);
-    let socket = our_socket(&sandbox, &id);
-    let null = fs::File::open("/dev/null").unwrap();
-    let mut good = serde_json::to_value(listener.state()).unwrap();
-    let of = |change: &dyn Fn(&mut Value)| {
-        let mut state = good.clone();
-        change(&mut state);
-        state.to_string()
-    };
-    let cases = [
-        ("hello\n".to_owned(), "no container process state"),
-        ("{\"pid\":".to_owned(), "no container process state"),
-        (String::new(), "nothing at all"),
-        ("{}".to_owned(), "missing field `pid`"),
-        (
-            of(&|s| s["state"]["id"] = json!("other")),
-            "of container \\\"other\\\"",
-        ),
-        (
-            of(&|s| s["state"]["pid"] = json!(1)),
-            "a container whose process is 1",
-        ),
-        (of(&|s| s["pid"] = json!(0)), "of process 0"),
-        (
-            of(&|s| s["pid"] = json!(2_000_000_000)),
-            "of process 2000000000",
-        ),
-        (
-            of(&|s| s["fds"] = json!(["seccompFd", "x"])),
-            "names 2 descriptors, brings 1",
-        ),
-        (
-            of(&|s| s["fds"] = json!(["x"])),
-            "has 0 descriptors named seccompFd",
-        ),
-        (good.to_string(), "no seccomp listener"),
-        (
-            format!("{{\"x\":\"{}", "y".repeat(100_000)),
-            "more than 65536 bytes",
-        ),
-    ];
-    for (message, why) in &cases {
-        let before = shim_log(&sandbox, &id).lines().count();
-        let stream = UnixStream::connect(&socket).unwrap();
-        if message.is_empty() {
-            drop(stream);
-        } else {
-            let bytes = message.as_bytes();
-            let (first, rest) = bytes.split_at(bytes.len().min(1000));
-            scm::send(stream.as_fd(), first, null.as_fd()).unwrap();
-            // It may have been refused already.
-            let _ = (&stream).write_all(rest);
-            let _ = stream.shutdown(std::net::Shutdown::Write);
-        }
-        let said = sandbox.wait_for("a refusal", || {
-            let log = shim_log(&sandbox, &id);
-            log.lines().nth(before).map(str::to_owned)
-        });
-        assert!(
-            said.contains("seccomp: refused") && said.contains(why),
-            "{why}: {said}"
-        );
-    }
-    // A listener of its own, twice over, is one more: whoever is root may say so.
-    good["metadata"] = json!("once more");
-    let stream = UnixStream::connect(&socket).unwrap();
-    scm::send(
-        stream.as_fd(),
-        good.to_string().as_bytes(),
-        listener.as_fd(),
-    )
-    .unwrap();
-    let again = receive(&store);
-    assert_eq!(again.state().metadata, "once more");
-    // An agent has nothing to say.
-    nix::sys::socket::send(
-        store.as_fd().as_raw_fd(),
-        b"hi",
-        nix::sys::socket::MsgFlags::empty(),
-    )
-    .unwrap();
-    assert!(store.receive(Some(DEADLINE)).unwrap().is_none());
-    sandbox.wait_until("that to be said", || {
-        shim_log(&sandbox, &id).contains("refused an agent: it wrote something")
-    });
-    let helper = agent(&sandbox, &id, &[]);
-    gate.open();
-    assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
-    assert!(helper.wait().status.success());
-    sandbox.run_ok(["delete", &id]);
-    sandbox.assert_clean();
-}
-
-#[test]
-fn a_store_listens_wherever_the_bundle_says_when_it_is_asked_to() {
-    let sandbox = Sandbox::new("sc-else");
-    let gate = sandbox.gate();
-    let path = sandbox.path().join("agent.sock");
-    let bundle = sandbox.sh("mkdir /host/made && exit 7").bind(gate.dir());
-    let bundle = filtered(bundle, MKDIR, &path);
-    let config = fs::read(bundle.dir().join("config.json")).unwrap();
-    let id = sandbox.id("else");
-    let create = ["create", "--seccomp-agent-store", "-b", bundle.arg(), &id];
-    // Somebody else's agent is there: it stays.
-    let theirs = UnixListener::bind(&path).unwrap();
-    sandbox.refused(create, &["agent.sock", "address already in use"]);
-    assert!(path.exists() && !sandbox.container_dir(&id).exists());
-    // Nobody listens there any more.
-    drop(theirs);
-    sandbox.run_ok(create);
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    let other = sandbox.id("other");
-    let second = [
-        "create",
-        "--seccomp-agent-store",
-        "-b",
-        bundle.arg(),
-        &other,
-    ];
-    sandbox.refused(second, &["agent.sock", "address already in use"]);
-    let helper = agent(&sandbox, &id, &[]);
-    sandbox.run_ok(["start", &id]);
-    assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
-    assert!(helper.wait().status.success());
-    assert!(gate.dir().join("made").is_dir());
-    sandbox.wait_until("the socket to go", || !path.exists());
-    assert_eq!(fs::read(bundle.dir().join("config.json")).unwrap(), config);
-    sandbox.run_ok(["delete", &id]);
-    // Without the word, it is between the bundle and its agent, who is not there.
-    sandbox.refused(["create", "-b", bundle.arg(), &id], &["agent.sock"]);
-    let plain = sandbox.bundle(["true"]);
-    let none = ["create", "--seccomp-agent-store", "-b", plain.arg(), &id];
-    sandbox.refused(none, &["listenerPath"]);
-    sandbox.run_ok(["create", "-b", plain.arg(), &id]);
-    assert!(matches!(
-        load(&sandbox, &id).seccomp(),
-        Err(Error::NoSeccompStore { .. })
-    ));
-    sandbox.run_ok(["delete", "-f", &id]);
-    sandbox.assert_clean();
-}
-
-#[test]
-fn a_killed_shim_takes_the_listeners_along_and_its_adopter_says_so_and_keeps_those_to_come() {
-    let sandbox = Sandbox::new("sc-lost");
-    let gate = sandbox.gate();
-    let script = format!(
-        "mkdir /host/made; echo $? > /host/code; {}; exit 7",
-        Gate::WAIT
-    );
-    let id = run(&sandbox, &gate, &script);
-    let dir = sandbox.process_dir(&id, "init");
-    let init = Proc::from_file(&dir.join("pid")).unwrap();
-    sandbox.wait_until("a call to wait", || {
-        waits_for_agent(init) || init.children().into_iter().any(waits_for_agent)
-    });
-    sandbox.kill_shim(&dir);
-    // Nobody has the listener: the kernel answers ENOSYS, and mkdir(1) fails.
-    assert_eq!(sandbox.wait_file(&gate.dir().join("code")), "1\n");
-    assert!(matches!(
-        load(&sandbox, &id).seccomp(),
-        Err(Error::ShimGone { .. })
-    ));
-    assert!(sandbox.recovered(&id).starts_with("adopted"));
-    assert!(load(&sandbox, &id).seccomp_was_lost());
-    assert!(shim_log(&sandbox, &id).contains("the seccomp listeners were lost with the shim"));
-    let inspected = sandbox.run_ok(["inspect", &id]);
-    assert!(inspected.contains("ENOSYS"), "{inspected}");
-    let helper = agent(&sandbox, &id, &[]);
-    sandbox.run_ok(["exec", &id, "mkdir", "/host/again"]);
-    assert!(gate.dir().join("again").is_dir());
-    gate.open();
-    assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
-    assert!(helper.wait().status.success());
-    sandbox.run_ok(["delete", &id]);
-    sandbox.assert_clean();
-}
-
-#[test]
 fn an_agent_that_was_connected_goes_on_when_the_shim_is_killed() {
     let sandbox = Sandbox::new("sc-left");
     let gate = sandbox.gate();
     let script = format!("{}; mkdir /host/made && exit 7", Gate::WAIT);
     let id = run(&sandbox, &gate, &script);
-    let helper = agent(&sandbox, &id, &[]);
+    let helper = agent(&sandbox, &id, &[AGENT]);
     helper.wait_stdout("listens to process");
     sandbox.kill_shim(&sandbox.process_dir(&id, "init"));
     assert!(sandbox.recovered(&id).starts_with("adopted"));
@@ -489,7 +179,7 @@ fn a_container_that_is_restarted_has_a_store_anew() {
     let id = run(&sandbox, &gate, "mkdir /host/made; exit 7");
     let container = load(&sandbox, &id);
     for _ in 0..2 {
-        let helper = agent(&sandbox, &id, &[]);
+        let helper = agent(&sandbox, &id, &[AGENT]);
         let init = container.init().unwrap();
         assert_eq!(init.wait(Some(DEADLINE)).unwrap().status.number(), 7);
         assert!(helper.wait().status.success());
