@@ -93,7 +93,6 @@ pub use holdfast_common::layout::Stream;
 pub use holdfast_common::oci;
 pub use holdfast_common::process_state::ProcessState;
 pub use holdfast_common::restart::{BadRestartPolicy, RestartPolicy, Restarts};
-pub use holdfast_common::seccomp::{ContainerProcessState, OciState};
 pub use holdfast_common::shim_record::ShimRecord;
 pub use holdfast_common::state_file::StateFileError;
 pub use holdfast_common::sys::seccomp::{Answer, Notification};

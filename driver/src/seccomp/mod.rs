@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_common::layout;
-use holdfast_common::seccomp::{ContainerProcessState, MESSAGE_LIMIT};
+use holdfast_common::oci::ContainerProcessState;
+use holdfast_common::seccomp::MESSAGE_LIMIT;
 use holdfast_common::sys::scm;
 use holdfast_common::sys::seccomp::{self, Answer, Notification};
 use holdfast_common::sys::socket::{self, Kind};

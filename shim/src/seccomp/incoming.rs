@@ -5,7 +5,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use holdfast_common::seccomp::{ContainerProcessState, MESSAGE_LIMIT, Mismatch};
+use holdfast_common::oci::ContainerProcessState;
+use holdfast_common::seccomp::{MESSAGE_LIMIT, Mismatch};
 use holdfast_common::sys::{errno_text, scm, seccomp};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;

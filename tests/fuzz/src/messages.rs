@@ -5,9 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use holdfast_common::log_line::LogLine;
+use holdfast_common::oci::{ContainerProcessState, SECCOMP_FD_NAME};
 use holdfast_common::ready::Report;
 use holdfast_common::request::{ADOPT, Adopt, LAUNCH, Launch, RequestError, Wire, key_value};
-use holdfast_common::seccomp::{ContainerProcessState, SECCOMP_FD};
 
 /// The ready line: a report is whole or none, and the same again when it is written.
 pub fn ready(bytes: &[u8]) {
@@ -113,9 +113,11 @@ pub fn seccomp_state(bytes: &[u8]) {
     let id = state.state.id.as_bytes();
     let count = state.fds.len();
     match state.check(id, Some(state.state.pid), count) {
-        Ok(n) => assert!(state.fds[n] == SECCOMP_FD && state.pid > 0),
+        Ok(n) => assert!(state.fds[n] == SECCOMP_FD_NAME && state.pid > 0),
         Err(_) => {
-            assert!(state.pid <= 0 || state.fds.iter().filter(|fd| *fd == SECCOMP_FD).count() != 1)
+            assert!(
+                state.pid <= 0 || state.fds.iter().filter(|fd| *fd == SECCOMP_FD_NAME).count() != 1
+            )
         }
     }
     assert!(state.check(&[id, b"x"].concat(), None, count).is_err());
