@@ -81,7 +81,7 @@ fn what_is_no_listener_of_the_container_is_refused_and_an_agent_that_talks_is_le
         ("hello\n".to_owned(), "no container process state"),
         ("{\"pid\":".to_owned(), "no container process state"),
         (String::new(), "nothing at all"),
-        ("{}".to_owned(), "missing field `pid`"),
+        ("{}".to_owned(), "missing field `ociVersion`"),
         (
             of(&|s| s["state"]["id"] = json!("other")),
             "of container \\\"other\\\"",
