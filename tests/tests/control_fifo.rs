@@ -335,7 +335,7 @@ fn a_hundred_exchanges_cost_a_streaming_terminal_not_a_byte() {
         if n % 4 != 0 {
             full(&sandbox, &client.stdio.stdout);
         } else {
-            let enough = output.len() + (200 << 10);
+            let enough = output.len() + (256 << 10);
             while output.len() < enough {
                 let length = sandbox.read_some(&client.stdout, &mut piece);
                 assert!(length > 0, "ended after {} bytes", output.len());
@@ -356,11 +356,7 @@ fn a_hundred_exchanges_cost_a_streaming_terminal_not_a_byte() {
     }
     // It was killed in the middle of a line, or of many.
     assert!(expected.starts_with(&output), "it differs");
-    assert!(
-        output.len() >= 25 * (200 << 10),
-        "only {} bytes",
-        output.len()
-    );
+    assert!(output.len() > 5 << 20, "only {} bytes", output.len());
     assert_eq!(shim_log(&client.init), "");
     sandbox.assert_clean();
 }

@@ -31,12 +31,6 @@ fn runs(file: &PathBuf) -> usize {
     fs::read_to_string(file).map_or(0, |text| text.lines().count())
 }
 
-fn kill_shim(sandbox: &Sandbox, id: &str) {
-    let shim = Proc::shim_of(&sandbox.process_dir(id, "init")).expect("a shim holds what runs");
-    shim.signal(Signal::SIGKILL);
-    sandbox.wait_until("the shim's end", || !shim.is_alive());
-}
-
 fn process_json(sandbox: &Sandbox, id: &str) -> Value {
     let file = sandbox.process_dir(id, "init").join("process.json");
     serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
@@ -54,7 +48,7 @@ fn what_is_there_is_restored_and_an_orphan_is_adopted() {
     let exited = run(&sandbox, &sandbox.sh("exit 7"), "no", "exited");
     sandbox.run_ok(["wait", &exited]);
     let orphan = run(&sandbox, &sleep, "no", "orphan");
-    kill_shim(&sandbox, &orphan);
+    sandbox.kill_shim(&sandbox.process_dir(&orphan, "init"));
 
     let supervisor = sandbox.supervise().ready();
 
@@ -115,7 +109,7 @@ fn a_shim_that_is_killed_is_followed_by_another_and_the_status_is_exact() {
     let id = run(&sandbox, &bundle, "no", "orphan");
     supervisor.wait_event(&id, "appeared");
     for round in 1..=3 {
-        kill_shim(&sandbox, &id);
+        sandbox.kill_shim(&sandbox.process_dir(&id, "init"));
         supervisor.wait_events(&id, "adopted", round);
     }
     gate.open();

@@ -141,10 +141,14 @@ fn a_container_in_another_state_says_so() {
         let entries = fs::read_dir(sandbox.container_dir(&running)).unwrap();
         entries.map(|entry| entry.unwrap().file_name()).collect()
     };
-    let before = names();
+    let before = (
+        names(),
+        Snapshot::of(&sandbox.process_dir(&running, "init")),
+    );
     let exec = ["exec", "--pid-file", "/nowhere/pid", &running, "sleep", "9"];
     sandbox.refused(exec, &["/nowhere/pid"]);
-    sandbox.wait_until("the exec to be gone", || names() == before);
+    sandbox.wait_until("the exec to be gone", || names() == before.0);
+    before.1.assert_unchanged("an exec that was undone");
     for (id, status) in [
         (&created, "created"),
         (&running, "running"),
