@@ -103,6 +103,9 @@ impl Supervisor {
             self.sources.watch_init(id, init.dir())?;
             status = container.status()?;
         }
+        if status != Status::Creating {
+            self.sources.unwatch_init(id);
+        }
         match status {
             Status::Creating | Status::Created if launcher.is_none() => Ok(()),
             // A launch of ours is over: it was cut off.

@@ -200,13 +200,22 @@ impl Sources {
         self.watch(dir, coming_and_going(), watched)
     }
 
-    /// Watches the directory of a container's init, for one change.
+    /// Watches the directory of a container's init for files, until [`Sources::unwatch_init`]. Not with `IN_ONESHOT`: the kernel tells
+    /// before it takes such a watch away, and one that is set again in between goes with it.
     ///
     /// # Errors
     /// inotify_add_watch(2)'s.
     pub fn watch_init(&mut self, id: &ContainerId, dir: &Path) -> Result<()> {
-        let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONESHOT;
-        self.watch(dir, flags, Watched::Init(id.clone()))
+        self.watch(dir, AddWatchFlags::IN_MOVED_TO, Watched::Init(id.clone()))
+    }
+
+    /// No file of a container's init is news any more.
+    pub fn unwatch_init(&mut self, id: &ContainerId) {
+        let of_init = |watched: &Watched| matches!(watched, Watched::Init(of) if of == id);
+        for (descriptor, _) in self.watched.extract_if(|_, watched| of_init(watched)) {
+            // Of a directory that is gone there is no watch either.
+            let _ = self.inotify.rm_watch(descriptor);
+        }
     }
 
     fn watch(&mut self, dir: &Path, flags: AddWatchFlags, watched: Watched) -> Result<()> {
@@ -288,4 +297,50 @@ fn coming_and_going() -> AddWatchFlags {
 pub fn duplicate(fd: impl AsFd) -> Result<OwnedFd> {
     let duplicated: io::Result<OwnedFd> = fd.as_fd().try_clone_to_owned();
     duplicated.map_err(|e| Error::io("duplicate", "exit fifo", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_file_is_missed_however_soon_the_watch_is_set_again() {
+        let dir = std::env::temp_dir().join(format!("holdfast-watch-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let id = ContainerId::new("web").unwrap();
+        let (signals, monitor) = (Signals::catch_own().unwrap(), Monitor::new().unwrap());
+        let mut sources = Sources::new(&signals, &monitor).unwrap();
+        let (moves, wanted) = mpsc::channel();
+        let mover = std::thread::spawn({
+            let (from, to) = (dir.join("new"), dir.join("pid"));
+            move || {
+                for () in wanted {
+                    File::create(&from).unwrap();
+                    fs::rename(&from, &to).unwrap();
+                }
+            }
+        });
+        for turn in 0..20_000 {
+            sources.watch_init(&id, &dir).unwrap();
+            moves.send(()).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !sources
+                .changes()
+                .unwrap()
+                .contains(&Change::Init(id.clone()))
+            {
+                assert!(Instant::now() < deadline, "nothing was told of file {turn}");
+                sources.wait(Some(deadline)).unwrap();
+            }
+        }
+        drop(moves);
+        mover.join().unwrap();
+        sources.unwatch_init(&id);
+        assert!(sources.watched.is_empty());
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }
