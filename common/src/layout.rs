@@ -67,6 +67,17 @@ pub const SECCOMP_LOST_FILE: &str = "seccomp.lost";
 /// Appended to a stream's name: what nobody had read when the process ended.
 pub const UNREAD_SUFFIX: &str = ".unread";
 
+/// Appended to a stream's name: the FIFO that the process holds where the shim moves its bytes.
+pub const INNER_SUFFIX: &str = ".inner";
+/// Appended to a stream's name: what its FIFO had no room for.
+pub const SPILL_SUFFIX: &str = ".spill";
+/// Appended to a stream's name: how many bytes of its spill were passed on (decimal text).
+pub const SPILL_AT_SUFFIX: &str = ".spill.at";
+/// Output, where it is logged; with [`PREVIOUS_SUFFIX`] and so on, the files that were full before it.
+pub const LOG_FILE: &str = "log";
+/// Likewise in docker's format.
+pub const JSON_LOG_FILE: &str = "json.log";
+
 /// Names that stand for files inside a container's directory, so that no exec may be called so.
 pub const RESERVED_PROCESS_NAMES: [&str; 5] = [
     STATE_FILE,
@@ -109,6 +120,21 @@ impl Stream {
     /// The file that keeps what nobody read, relative to the process directory.
     pub fn unread_file(self) -> String {
         format!("{}{UNREAD_SUFFIX}", self.name())
+    }
+
+    /// The FIFO that the process holds where the shim moves its bytes, relative to the process directory.
+    pub fn inner_fifo(self) -> String {
+        format!("{}{INNER_SUFFIX}", self.name())
+    }
+
+    /// The file that keeps what the stream's FIFO had no room for, relative to the process directory.
+    pub fn spill_file(self) -> String {
+        format!("{}{SPILL_SUFFIX}", self.name())
+    }
+
+    /// The file that says how much of the spill was passed on, relative to the process directory.
+    pub fn spill_at_file(self) -> String {
+        format!("{}{SPILL_AT_SUFFIX}", self.name())
     }
 }
 

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod layout;
 pub mod log_line;
 pub mod oci;
+pub mod output;
 pub mod process_state;
 pub mod ready;
 pub mod request;

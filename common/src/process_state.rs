@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::identity::Identity;
 use crate::layout::{self, Stream};
+use crate::output::{Moved, Output};
 use crate::restart::Restarts;
 use crate::state_file::{self, DOCUMENT_LIMIT, StateFileError};
 use crate::sys::pty::Size;
@@ -68,6 +69,9 @@ pub struct Extension {
     pub console_socket: Option<String>,
     /// How many descriptors, from 3 on, go to the container.
     pub preserve_fds: u32,
+    /// Output whose bytes the shim moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
     /// Passed to the runtime as `--no-new-keyring`.
     pub no_new_keyring: bool,
     /// The shim listens at the bundle's `linux.seccomp.listenerPath`, wherever that is.
@@ -136,6 +140,16 @@ impl ProcessState {
         self.holdfast
             .as_ref()
             .is_some_and(|ours| ours.inherit.contains(&stream))
+    }
+
+    /// Output whose bytes the shim moves; `None` where it moves none.
+    pub fn output(&self) -> Option<&Output> {
+        self.holdfast.as_ref()?.output.as_ref()
+    }
+
+    /// Who moves a stream's bytes; `None` for the kernel.
+    pub fn moved(&self, stream: Stream) -> Option<Moved> {
+        self.output()?.moved(stream)
     }
 
     /// The OCI process, typed.
