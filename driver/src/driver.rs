@@ -9,7 +9,6 @@ use holdfast_common::id::{ContainerId, ProcessId};
 use holdfast_common::layout;
 use holdfast_common::process_state;
 use holdfast_common::request::{Isolation, Wire};
-use holdfast_common::restart::Restarts;
 
 use crate::bundle::Bundle;
 use crate::container::Container;
@@ -138,7 +137,7 @@ impl Driver {
             auto_remove: options.auto_remove,
             seccomp_agent_store: options.seccomp_agent_store,
             launcher: options.starts.then(restart::this_process).flatten(),
-            restarts: Restarts::default(),
+            ..process_state::Extension::default()
         });
         let [stdin, stdout, stderr] = plan.paths.clone();
         let container_state = ContainerState {
