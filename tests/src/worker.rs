@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{Bundle, Gate, Sandbox};
 
 /// Works on processors, memory, a disk and an interface, and then waits at the gate.
-const WORK: &str = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done
+const WORK: &str = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done
     dd if=/dev/zero of=/dev/shm/held bs=1M count=3 2>/dev/null
     dd if=/dev/zero of=/host/written bs=1M count=24 conv=fsync 2>/dev/null
     nc 127.0.0.1 9 </dev/null 2>/dev/null

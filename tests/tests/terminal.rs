@@ -73,7 +73,8 @@ fn an_execs_terminal_is_its_own() {
 
     let stdio = Stdio02::fifos(&sandbox, "exec");
     let stdout = fifo::reader(&stdio.stdout);
-    let script = "trap 'stty size' WINCH; sleep 1000 & echo ready; wait $!; exit 4";
+    // The trap ends it, not the wait that it interrupts: the signal may come before that.
+    let script = "trap 'stty size; exit 4' WINCH; sleep 1000 & echo ready; wait $!";
     let mut process = spec::process(&["sh", "-c", script]);
     process["terminal"] = serde_json::json!(true);
     let mut exec = daemon
