@@ -8,6 +8,7 @@
 //! | [`control`] | the control FIFO |
 //! | [`documents`] | process.json, state.json, shim.json: kept as they came |
 //! | [`ends`] | exit.json, exitStatus: no status that was not in the bytes |
+//! | [`entries`] | containers' logs: no byte that was not written, none lost |
 //! | [`identities`] | pid and starttime, /proc/PID/stat: no process that was not in the bytes |
 //! | [`messages`] | the ready line, the shim's command line, the JSON log, the state that comes with a seccomp listener |
 //! | [`scratch`] | the directory in which the state files are |
@@ -17,6 +18,7 @@
 mod control;
 mod documents;
 mod ends;
+mod entries;
 mod identities;
 mod messages;
 mod scratch;
@@ -24,6 +26,7 @@ mod scratch;
 pub use control::control;
 pub use documents::{process_json, shim_json, state_json};
 pub use ends::{exit_json, exit_status};
+pub use entries::log_entry;
 pub use identities::{pid_starttime, proc_stat};
 pub use messages::{log_line, ready, request, seccomp_state};
 
@@ -31,7 +34,7 @@ pub use messages::{log_line, ready, request, seccomp_state};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("control", control),
     ("process_json", process_json),
     ("state_json", state_json),
@@ -43,5 +46,6 @@ pub const TARGETS: [Target; 12] = [
     ("ready", ready),
     ("request", request),
     ("log_line", log_line),
+    ("log_entry", log_entry),
     ("seccomp_state", seccomp_state),
 ];

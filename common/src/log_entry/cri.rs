@@ -1,0 +1,46 @@
+//! Kubernetes' format (CRI, kubelet's `ParseCRILog`; conmon's k8s-file): `TIME stdout|stderr P|F BYTES`, a line an entry. `F` says that
+//! the line ends here, `P` that it does not. The bytes are as they were written: everything but a line end can be in them.
+
+use std::borrow::Cow;
+
+use super::{BadEntry, Entry, Stamp, parse_stream, parse_time};
+use crate::layout::Stream;
+
+/// How long an entry with so many bytes is.
+pub const fn encoded_length(stream: Stream, bytes: usize) -> usize {
+    // Three blanks, the tag and the line end.
+    super::STAMP_LENGTH + stream.name().len() + bytes + 5
+}
+
+/// Appends an entry, line end included. The bytes must not contain a line end ([`super::pieces`]).
+pub fn encode(out: &mut Vec<u8>, stamp: &Stamp, stream: Stream, bytes: &[u8], ends: bool) {
+    out.extend_from_slice(stamp.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(stream.name().as_bytes());
+    out.extend_from_slice(if ends { b" F " } else { b" P " });
+    out.extend_from_slice(bytes);
+    out.push(b'\n');
+}
+
+/// Understands a line, without its line end. After the first tag there may be others, behind colons, that nobody has given a
+/// meaning yet.
+///
+/// # Errors
+/// It is no entry.
+pub fn decode(line: &[u8]) -> Result<Entry<'_>, BadEntry> {
+    let mut words = line.splitn(4, |&byte| byte == b' ');
+    let mut word = || words.next().ok_or(BadEntry::Torn);
+    let (time, stream, tags, bytes) = (word()?, word()?, word()?, word()?);
+    let time = std::str::from_utf8(time).map_err(|_| BadEntry::Time)?;
+    let ends = match tags.split(|&byte| byte == b':').next() {
+        Some(b"F") => true,
+        Some(b"P") => false,
+        _ => return Err(BadEntry::Tag),
+    };
+    Ok(Entry {
+        time: parse_time(time)?,
+        stream: parse_stream(stream)?,
+        ends,
+        bytes: Cow::Borrowed(bytes),
+    })
+}
