@@ -73,7 +73,6 @@ fn what_runc_counts_is_what_we_count() {
     // So that the two do not agree on nothing.
     for path in [
         "/cpu/usage/total",
-        "/cpu/usage/percpu/1",
         "/cpu/usage/user",
         "/cpu/throttling/throttledPeriods",
         "/cpu/throttling/throttledTime",
@@ -87,6 +86,8 @@ fn what_runc_counts_is_what_we_count() {
     ] {
         assert!(ours.contains_key(path), "{path} of {ours:#?}");
     }
+    let on_one = |path: &String| path.starts_with("/cpu/usage/percpu/");
+    assert!(ours.keys().any(on_one), "{ours:#?}");
     assert_eq!(ours["/memory/usage/limit"], 16 << 20);
     assert_eq!(ours["/pids/limit"], 50);
     assert!(ours["/memory/raw/total_shmem"] >= 3 << 20);
@@ -170,7 +171,9 @@ fn interfaces_are_those_of_the_containers_own_namespace() {
 #[test]
 fn pressure_is_the_containers_own() {
     let sandbox = Sandbox::new("stats-psi");
-    let (id, _gate) = sandbox.worker("psi");
+    let id = sandbox.id("psi");
+    let bundle = limited(sandbox.sh("while :; do :; done"));
+    sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &id]);
     // It was throttled: for that long, all of it waited for a processor. The whole machine did not. It may be throttled at this
     // very moment; for how long is counted when that is over.
     let mut waited = 0;
