@@ -2,19 +2,27 @@
 //! argv and the descriptors they name, through `execve`. Children, locks, pending signals and the subreaper bit need no
 //! words: they survive by themselves.
 
+mod stdio;
+mod words;
+
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use holdfast_common::control::LineReader;
 use holdfast_common::request::{RequestError, Wire, key_value};
-use holdfast_common::sys::{exec, fd};
+use holdfast_common::sys::exec;
 
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::memory::{Kills, Memory};
 use crate::seccomp::{Store, StoreWords};
+
+pub use stdio::{Direct, Stdio, Terminal};
+pub(crate) use words::{Words, descriptor, number};
+
+use stdio::StdioWords;
 
 /// The word that says that a shim goes on holding.
 pub const HOLD: &str = "hold";
@@ -69,47 +77,6 @@ pub struct Kind {
     pub auto_remove: bool,
 }
 
-/// What is held of a process's stdio.
-#[derive(Debug)]
-pub enum Stdio {
-    /// The process holds the FIFOs itself; these are the other ends.
-    Direct(Direct),
-    /// The process has a terminal, whose master this is.
-    Terminal(Terminal),
-}
-
-/// The shim's ends of the FIFOs that a process holds itself.
-#[derive(Debug, Default)]
-pub struct Direct {
-    /// A write end of stdin: without it the process would see end of file when the first writer leaves.
-    pub stdin: Option<OwnedFd>,
-    /// A read end of stdout, never read: it keeps what nobody has read yet.
-    pub stdout: Option<OwnedFd>,
-    /// Likewise of stderr.
-    pub stderr: Option<OwnedFd>,
-}
-
-/// A terminal's master and the FIFOs it is connected to.
-#[derive(Debug)]
-pub struct Terminal {
-    /// Non-blocking.
-    pub master: OwnedFd,
-    /// Where input comes from; none for /dev/null, or after its end.
-    pub input: Option<OwnedFd>,
-    /// A write end of the input FIFO, until *close stdin*.
-    pub input_hold: Option<OwnedFd>,
-    /// Where output goes: a FIFO or a file.
-    pub output: OwnedFd,
-    /// A read end of the output FIFO; none for a file.
-    pub output_hold: Option<OwnedFd>,
-    /// Input that was read from the FIFO and not yet taken by the terminal.
-    pub pending_input: Vec<u8>,
-    /// Output that was read from the terminal and not yet taken by the FIFO.
-    pub pending_output: Vec<u8>,
-    /// Whether input stands in the middle of a line, where one end-of-file character does not end it.
-    pub mid_line: bool,
-}
-
 impl Holding {
     /// Executes the shim in place, to go on in *hold* with an address space as small as can be. Returns only when that
     /// failed, and then nothing has changed.
@@ -155,25 +122,7 @@ impl Holding {
         out.fd("exit", &self.claim.exit);
         out.fd("control", &self.claim.control);
         out.maybe_fd("pidfd", self.pidfd.as_ref());
-        match &self.stdio {
-            Stdio::Direct(held) => {
-                out.maybe_fd("stdin", held.stdin.as_ref());
-                out.maybe_fd("stdout", held.stdout.as_ref());
-                out.maybe_fd("stderr", held.stderr.as_ref());
-            }
-            Stdio::Terminal(held) => {
-                out.fd("master", &held.master);
-                out.maybe_fd("input", held.input.as_ref());
-                out.maybe_fd("input-hold", held.input_hold.as_ref());
-                out.fd("output", &held.output);
-                out.maybe_fd("output-hold", held.output_hold.as_ref());
-                out.bytes("pending-input", &held.pending_input);
-                out.bytes("pending-output", &held.pending_output);
-                if held.mid_line {
-                    out.words.push("mid-line".into());
-                }
-            }
-        }
+        self.stdio.encode(&mut out);
         if let Some(memory) = &self.memory {
             out.fd("memory", &memory.counter);
             out.maybe_fd("memory-wake", memory.wake.as_ref());
@@ -196,9 +145,7 @@ impl Holding {
         let (mut executable, mut pid, mut pidfd) = (None, None, None);
         let (mut asked, mut again) = (0, false);
         let (mut lock, mut exit, mut control) = (None, None, None);
-        let (mut direct, mut master, mut mid_line) = (Direct::default(), None, false);
-        let (mut input, mut input_hold, mut output, mut output_hold) = (None, None, None, None);
-        let (mut pending_input, mut pending_output) = (Vec::new(), Vec::new());
+        let mut stdio = StdioWords::default();
         let (mut counter, mut wake, mut kills) = (None, None, Kills::default());
         let mut seccomp = StoreWords::default();
         for word in words.by_ref() {
@@ -213,7 +160,7 @@ impl Holding {
                     Some("auto-remove") => kind.auto_remove = true,
                     Some("bad-line") => reader = LineReader::resume(None),
                     Some("again") => again = true,
-                    Some("mid-line") => mid_line = true,
+                    Some("mid-line") => stdio.mid_line = true,
                     _ => return Err(RequestError::Unknown(word).into()),
                 }
                 continue;
@@ -227,36 +174,14 @@ impl Holding {
                 "exit" => exit = Some(descriptor(&word, value)?),
                 "pidfd" => pidfd = Some(descriptor(&word, value)?),
                 "control" => control = Some(descriptor(&word, value)?),
-                "stdin" => direct.stdin = Some(descriptor(&word, value)?),
-                "stdout" => direct.stdout = Some(descriptor(&word, value)?),
-                "stderr" => direct.stderr = Some(descriptor(&word, value)?),
-                "master" => master = Some(descriptor(&word, value)?),
-                "input" => input = Some(descriptor(&word, value)?),
-                "input-hold" => input_hold = Some(descriptor(&word, value)?),
-                "output" => output = Some(descriptor(&word, value)?),
-                "output-hold" => output_hold = Some(descriptor(&word, value)?),
-                "pending-input" => pending_input = pending(&word, value)?,
-                "pending-output" => pending_output = pending(&word, value)?,
                 "memory" => counter = Some(descriptor(&word, value)?),
                 "memory-wake" => wake = Some(descriptor(&word, value)?),
                 "kills" => kills = number(&word, value)?,
                 _ if key.starts_with("seccomp-") => seccomp.take(key, value, &word)?,
+                _ if stdio.take(key, value, &word)? => (),
                 _ => return Err(RequestError::Unknown(word).into()),
             }
         }
-        let stdio = match master {
-            None => Stdio::Direct(direct),
-            Some(master) => Stdio::Terminal(Terminal {
-                master,
-                input,
-                input_hold,
-                output: output.ok_or(RequestError::Missing("output="))?,
-                output_hold,
-                pending_input,
-                pending_output,
-                mid_line,
-            }),
-        };
         Ok(Self {
             wire,
             runtime_args: words.collect(),
@@ -270,67 +195,13 @@ impl Holding {
                 control: control.ok_or(RequestError::Missing("control="))?,
             },
             reader,
-            stdio,
+            stdio: stdio.stdio()?,
             memory: counter.map(|counter| Memory::taken_over(counter, wake, kills)),
             seccomp: seccomp.store()?,
             asked,
             again,
         })
     }
-}
-
-/// A command line in the making, and the descriptors that must stay open for it.
-#[derive(Default)]
-pub(crate) struct Words<'a> {
-    words: Vec<OsString>,
-    fds: Vec<BorrowedFd<'a>>,
-}
-
-impl<'a> Words<'a> {
-    pub(crate) fn value(&mut self, key: &str, value: &OsStr) {
-        let mut word = OsString::from(format!("{key}="));
-        word.push(value);
-        self.words.push(word);
-    }
-
-    pub(crate) fn fd(&mut self, key: &str, fd: &'a OwnedFd) {
-        self.value(key, OsStr::new(&fd.as_raw_fd().to_string()));
-        self.fds.push(fd.as_fd());
-    }
-
-    fn maybe_fd(&mut self, key: &str, fd: Option<&'a OwnedFd>) {
-        if let Some(fd) = fd {
-            self.fd(key, fd);
-        }
-    }
-
-    /// A few thousand bytes at most, and rarely any: as hexadecimal digits.
-    fn bytes(&mut self, key: &str, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            self.value(key, OsStr::new(&digits));
-        }
-    }
-}
-
-pub(crate) fn number<N: std::str::FromStr>(word: &OsStr, value: &OsStr) -> Result<N, RequestError> {
-    value
-        .to_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| RequestError::BadValue(word.to_owned()))
-}
-
-pub(crate) fn descriptor(word: &OsStr, value: &OsStr) -> Result<OwnedFd, RequestError> {
-    fd::take(number(word, value)?).map_err(|_| RequestError::BadValue(word.to_owned()))
-}
-
-fn pending(word: &OsStr, value: &OsStr) -> Result<Vec<u8>, RequestError> {
-    let byte = |digits: &[u8]| {
-        let digits = std::str::from_utf8(digits).ok()?;
-        u8::from_str_radix(digits, 16).ok()
-    };
-    let bytes: Option<Vec<u8>> = value.as_bytes().chunks(2).map(byte).collect();
-    bytes.ok_or_else(|| RequestError::BadValue(word.to_owned()))
 }
 
 #[cfg(test)]
