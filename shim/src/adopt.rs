@@ -31,7 +31,8 @@ use crate::launcher::Launcher;
 use crate::seccomp::Store;
 use crate::{events, hold, isolation, memory, record};
 
-/// Adopts, then holds; the exit code is the shim's, not the container's.
+/// Adopts, then holds; the exit code is the shim's, not the container's. Not inlined, as [`launch::run`] is not.
+#[inline(never)]
 pub fn run(wire: Wire, adoption: &Adopt) -> ExitCode {
     let mut launcher = match Launcher::new(Some(adoption.ready)) {
         Ok(launcher) => launcher,

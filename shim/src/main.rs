@@ -11,6 +11,7 @@
 //! docs/architecture.md has the steps and their numbers.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_main)]
 
 mod adopt;
 mod claim;
@@ -42,7 +43,11 @@ usage: holdfast-shim ID BUNDLE RUNTIME
 Holds one container process: started in its process directory by the holdfast driver, or by a daemon
 that speaks containerd 0.2's shim protocol. Not meant to be typed by hand: see `holdfast run`.";
 
-fn main() -> ExitCode {
+#[cfg(not(test))]
+holdfast_common::bare_main!(run);
+
+#[cfg_attr(test, allow(dead_code, reason = "tests have a main of their own"))]
+fn run() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     match words.as_slice() {
         [only] if only == "--version" => {
@@ -76,6 +81,8 @@ enum Phase {
     Hold(Box<Holding>),
 }
 
+/// Not inlined: what it needs on the stack is then not there while a shim holds.
+#[inline(never)]
 fn phase(words: Vec<OsString>) -> Result<Phase, Error> {
     let mut words = words.into_iter();
     let wire = Wire::decode(&mut words)?;

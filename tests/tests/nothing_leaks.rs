@@ -155,6 +155,19 @@ fn the_runtime_itself_is_given_nothing_to_pass_on() {
 }
 
 #[test]
+fn a_shim_that_is_started_without_standard_streams_has_some() {
+    let sandbox = Sandbox::new("leak-closed");
+    let daemon = through(&sandbox, &["exec \"$@\" 0<&- 1>&- 2>&-"]);
+    let client = daemon.run("closed", &sandbox.bundle(["cat"]));
+    let fds = client.init.settled_shim().fds();
+    for number in 0..3 {
+        assert_eq!(fds[&number], Path::new("/dev/null"), "{fds:?}");
+    }
+    client.write("hello\n");
+    assert_eq!(client.line(), "hello");
+}
+
+#[test]
 fn a_shim_keeps_no_descriptor_that_is_not_its_own() {
     let sandbox = Sandbox::new("leak-shim");
     let daemon = through(&sandbox, &[CARELESS]);

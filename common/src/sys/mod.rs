@@ -14,6 +14,7 @@ pub mod scm;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod start;
 
 use std::io;
 

@@ -44,7 +44,9 @@ pub fn resize(stdio: &Stdio, size: Size) {
     }
 }
 
-/// Moves what can be moved, for one turn; whether there may be more.
+/// Moves what can be moved, for one turn; whether there may be more. Not inlined: its buffers would be part of the frame of the
+/// loop, and a page of every shim's stack.
+#[inline(never)]
 pub fn pump(terminal: &mut Terminal) -> bool {
     let input = pump_input(terminal);
     let output = pump_output(terminal);

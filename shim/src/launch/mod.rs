@@ -38,7 +38,9 @@ use crate::{events, hold, isolation, log as shim_log, memory, record};
 pub use process::kind;
 pub use undo::undo_cut_off;
 
-/// Launches, then holds; the exit code is the shim's, not the container's.
+/// Launches, then holds; the exit code is the shim's, not the container's. Not inlined: its locals would be part of the stack of
+/// every shim that holds.
+#[inline(never)]
 pub fn run(wire: Wire, ours: Option<Launch>) -> ExitCode {
     let launcher = match Launcher::new(ours.as_ref().map(|ours| ours.ready)) {
         Ok(launcher) => launcher,
