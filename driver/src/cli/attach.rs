@@ -20,16 +20,16 @@ pub struct AttachArgs {
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// Its process: an exec's name
+    /// Which of its processes: an exec's name
     #[arg(value_name = "PROCESS", default_value = "init")]
     process: ProcessId,
-    /// Only look on: pass no input (/dev/null on stdin means the same)
+    /// Pass no input; /dev/null on stdin means the same
     #[arg(long)]
     no_stdin: bool,
-    /// Pass signals on to the process [default: true without a terminal, false with one]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, require_equals = true)]
+    /// Pass signals on to the process: true or false [default: true unless it has a terminal]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, require_equals = true, hide_possible_values = true)]
     sig_proxy: Option<bool>,
-    /// What detaches from a terminal
+    /// Keys that detach from a terminal
     #[arg(long, value_name = "KEYS", default_value = super::session::DEFAULT_DETACH_KEYS)]
     detach_keys: DetachKeys,
 }

@@ -16,16 +16,16 @@ const STOPPING: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SI
 /// Flags of `kill`.
 #[derive(Debug, Args)]
 pub struct KillArgs {
-    /// Signal every process in the container
+    /// Signal every process in it
     #[arg(short, long)]
     all: bool,
-    /// Signal this process rather than the container's own: an exec's name
+    /// Signal this process rather than its own: an exec's name
     #[arg(long, value_name = "PROCESS", conflicts_with = "all")]
     process: Option<ProcessId>,
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// A name, with or without SIG, or a number
+    /// Signal: a name, with or without SIG, or a number
     #[arg(
         value_name = "SIGNAL",
         default_value = "TERM",
@@ -59,10 +59,10 @@ pub struct WaitArgs {
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// Its processes: execs' names
+    /// Which of its processes: execs' names
     #[arg(value_name = "PROCESS", default_value = "init")]
     processes: Vec<ProcessId>,
-    /// table: the exit code, 128 + signal, or 255 when unknown; json: all that is on record
+    /// Output: table (a number: the code, 128 + signal, or 255 when unknown) or json (all on record)
     #[arg(
         short,
         long,
@@ -79,13 +79,13 @@ pub struct ResizeArgs {
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// Width in characters
+    /// Width, in characters
     #[arg(value_name = "COLS")]
     columns: u16,
-    /// Height in characters
+    /// Height, in characters
     #[arg(value_name = "ROWS")]
     rows: u16,
-    /// Of this process: an exec's name
+    /// Which of its processes: an exec's name
     #[arg(long, value_name = "PROCESS", default_value = "init")]
     process: ProcessId,
 }
@@ -96,7 +96,7 @@ pub struct CloseStdinArgs {
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// Of this process: an exec's name
+    /// Which of its processes: an exec's name
     #[arg(long, value_name = "PROCESS", default_value = "init")]
     process: ProcessId,
 }

@@ -18,16 +18,16 @@ use super::output::{Format, offer};
 /// Flags of `events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
-    /// Wait for more, also of containers that are yet to come
+    /// Go on as they come, also with those of containers that are yet to come
     #[arg(short, long)]
     follow: bool,
-    /// From then on: a time (2026-01-02T03:04:05Z), a duration (10m: so long ago), or a cursor
+    /// Only those since: a time (2026-01-02T03:04:05Z), a duration ago (10m), or a cursor
     #[arg(long, value_name = "TIME|CURSOR")]
     since: Option<From>,
-    /// Go on where the cursor in this file says, if it is there, and keep it up to date
+    /// Begin after the cursor in this file, if it is there, and keep it up to date
     #[arg(long, value_name = "FILE", conflicts_with = "since")]
     cursor_file: Option<PathBuf>,
-    /// table or json (a line each)
+    /// Output: table or json (a line each)
     #[arg(
         long,
         value_name = "FORMAT",
@@ -35,7 +35,7 @@ pub struct EventsArgs {
         hide_possible_values = true
     )]
     format: Format,
-    /// The containers; all, if none is named
+    /// The containers [default: all]
     #[arg(value_name = "ID")]
     ids: Vec<ContainerId>,
 }

@@ -26,40 +26,40 @@ pub struct ExecArgs {
     /// The container, then the command and its arguments
     #[arg(value_names = ["ID", "COMMAND"], required = true, num_args = 1.., trailing_var_arg = true)]
     words: Vec<String>,
-    /// Take the whole OCI process from this file instead
+    /// OCI process (JSON) to run instead of a command
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
-    /// Do not wait: leave the process to its shim
+    /// Leave the process to its shim, and do not wait
     #[arg(short, long)]
     detach: bool,
     /// Give it a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Accepted: in the foreground stdin is always passed on
+    /// Accepted for docker's sake: in the foreground stdin is always passed on
     #[arg(short, long)]
     interactive: bool,
-    /// Name for attach, wait, kill … [default: a random one]
+    /// Its name, for attach, wait, kill … [default: a random one]
     #[arg(long, value_name = "NAME")]
     exec_id: Option<ProcessId>,
-    /// The shim removes every trace of it when it ends, even when nobody is attached any more
+    /// Have the shim remove every trace of it at its end, also when nobody is attached any more
     #[arg(long)]
     rm: bool,
-    /// User to run as
+    /// User to run as, in numbers [default: the container's]
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<User>,
-    /// Working directory in the container
+    /// Working directory in the container [default: the container's]
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
-    /// Add to the environment; may be repeated
+    /// Addition to the environment; may be repeated
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// Add a group; may be repeated
+    /// Additional group, a number; may be repeated
     #[arg(short = 'g', long, value_name = "GID")]
     additional_gids: Vec<u32>,
-    /// Add a capability; may be repeated
+    /// Additional capability, such as CAP_NET_RAW; may be repeated
     #[arg(short, long, value_name = "CAP")]
     cap: Vec<String>,
-    /// Let it gain no privileges
+    /// Let it gain no privileges, as by set-user-id programs
     #[arg(long)]
     no_new_privs: bool,
     /// AppArmor profile of the process
@@ -71,15 +71,15 @@ pub struct ExecArgs {
     /// Write its pid to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Unix socket that receives the terminal; the streams are the caller's business then
+    /// Unix socket that receives the terminal, whose streams are the receiver's business then
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Pass this many descriptors, from 3 on, to the process
+    /// Number of descriptors, from 3 on, to pass to the process
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
     #[command(flatten)]
     stdio: StdioArgs,
-    /// What detaches from a terminal
+    /// Keys that detach from a terminal
     #[arg(long, value_name = "KEYS", default_value = super::session::DEFAULT_DETACH_KEYS)]
     detach_keys: DetachKeys,
 }

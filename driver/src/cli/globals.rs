@@ -15,29 +15,33 @@ use super::logging::LogFormat;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
-    /// State directory [env: HOLDFAST_ROOT] [default: /run/holdfast, or $XDG_RUNTIME_DIR/holdfast without root]
+    /// State directory [env: HOLDFAST_ROOT] [default: /run/holdfast, or $XDG_RUNTIME_DIR/holdfast if not root]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// OCI runtime: a path, or a name to find in $PATH [env: HOLDFAST_RUNTIME] [default: runc]
     #[arg(long, global = true, value_name = "RUNTIME")]
     runtime: Option<PathBuf>,
-    /// State directory of the runtime, passed to it as --root [env: HOLDFAST_RUNTIME_ROOT]
+    /// Passed to the runtime as --root: its state directory [env: HOLDFAST_RUNTIME_ROOT] [default: the runtime's]
     #[arg(long, global = true, value_name = "DIR")]
     runtime_root: Option<PathBuf>,
     /// Shim executable [env: HOLDFAST_SHIM] [default: holdfast-shim beside this program, or in $PATH]
     #[arg(long, global = true, value_name = "PATH")]
     shim: Option<PathBuf>,
-    /// Move shims to this cgroup, below the top of each hierarchy, so that stopping ours leaves them alone
-    /// [env: HOLDFAST_SHIM_CGROUP]
+    /// Cgroup for shims, below the top of each hierarchy [env: HOLDFAST_SHIM_CGROUP] [default: ours]
     #[arg(long, global = true, value_name = "PATH")]
     shim_cgroup: Option<PathBuf>,
-    /// Give shims, and not their containers, this score for the out-of-memory killer (-1000 to 1000)
+    /// Score of shims, not containers, for the out-of-memory killer: -1000 to 1000 [default: ours]
     #[arg(long, global = true, value_name = "N", allow_negative_numbers = true)]
     shim_oom_score_adj: Option<i16>,
-    /// How long the runtime may take to create or start a process, such as 30s
-    #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// How long the runtime may take to create or start a process, such as 30s [default: 2m]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration
+    )]
     start_timeout: Option<Duration>,
-    /// Also write messages to this file
+    /// Append messages to this file, too
     #[arg(long, global = true, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// Format of messages: text or json
@@ -49,14 +53,20 @@ pub struct Globals {
         hide_possible_values = true
     )]
     pub log_format: LogFormat,
-    /// Log what is done, too
+    /// Tell what is done, too
     #[arg(long, global = true)]
     pub debug: bool,
     /// Passed to the runtime: manage cgroups through systemd
     #[arg(long, global = true)]
     systemd_cgroup: bool,
-    /// Passed to the runtime: ignore cgroup permission errors
-    #[arg(long, global = true, value_name = "MODE", value_parser = ["auto", "true", "false"])]
+    /// Passed to the runtime: ignore what is not permitted with cgroups: auto, true or false [default: the runtime's]
+    #[arg(
+        long,
+        global = true,
+        hide_possible_values = true,
+        value_name = "MODE",
+        value_parser = ["auto", "true", "false"]
+    )]
     rootless: Option<String>,
     /// Passed to the runtime: the criu executable
     #[arg(long, global = true, value_name = "PATH")]

@@ -12,7 +12,7 @@ use super::output::{print, print_json_indented};
 /// Flags of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// text or json
+    /// Output: text or json
     #[arg(
         short,
         long,
@@ -24,7 +24,7 @@ pub struct InspectArgs {
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// One of its processes alone: init, or an exec
+    /// One of its processes alone: init, or an exec's name
     #[arg(value_name = "PROCESS")]
     process: Option<ProcessId>,
 }

@@ -24,17 +24,16 @@ pub struct LaunchArgs {
     /// Write the pid of the container's process to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Unix socket that receives the terminal; the streams are the caller's business then
+    /// Unix socket that receives the terminal, whose streams are the receiver's business then
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Pass this many descriptors, from 3 on, to the container
+    /// Number of descriptors, from 3 on, to pass to the container
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// Keep what the runtime sends to the bundle's seccomp listenerPath, for agents that connect to the container's own
-    /// `seccomp` socket, one after the other
+    /// Keep what the runtime sends to the bundle's seccomp listenerPath, for one agent after the other
     #[arg(long)]
     seccomp_agent_store: bool,
-    /// Do not use pivot_root (for a root file system on a ramdisk)
+    /// Do not use pivot_root, for a root file system on a ramdisk
     #[arg(long)]
     no_pivot: bool,
     /// Do not make a session keyring
@@ -45,7 +44,7 @@ pub struct LaunchArgs {
     restart: RestartPolicy,
     #[command(flatten)]
     stdio: StdioArgs,
-    /// Words of your own to keep with the container; may be repeated
+    /// Words of your own, kept with the container; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
 }

@@ -20,7 +20,7 @@ use super::output::{Format, print, print_json, print_json_indented};
 /// Flags of `list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// table or json
+    /// Output: table or json
     #[arg(
         short,
         long,

@@ -9,10 +9,12 @@ mod error;
 mod events;
 mod exec;
 mod globals;
+mod help;
 mod inspect;
 mod launch;
 mod list;
 mod logging;
+mod mistake;
 mod output;
 mod processes;
 mod ps;
@@ -29,11 +31,10 @@ mod update;
 
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
 use holdfast_common::sys::signal;
 
-use error::{Error, FAILURE, Result};
+use error::{Error, Result};
 use globals::Globals;
 use logging::Reporter;
 
@@ -53,7 +54,7 @@ struct Cli {
     verb: Verb,
     #[command(flatten)]
     globals: Globals,
-    /// Print version
+    /// Print the version
     #[arg(short, long, action = ArgAction::Version)]
     version: (),
 }
@@ -73,16 +74,29 @@ Exit codes: the container's own (128 + signal), 125 for a failure of holdfast,
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Create and start a container
+    ///
+    /// In the foreground its streams are ours, signals go on to it, and its exit code is ours. It is its shim's all the
+    /// same: when this command is killed the container runs on, and `holdfast attach` comes back to it.
     #[command(after_help = "\
 Examples:
   holdfast run -b BUNDLE web              foreground; removed at its end, unless --keep
-  holdfast run -d --stdio file:log web    background, output appended to a file")]
+  holdfast run -d --stdio file:log web    background, output appended to a file
+  holdfast run -d --restart always web    started again whenever it ends, by `holdfast supervise`")]
     Run(run::RunArgs),
     /// Create a container; its process waits for `start`
+    ///
+    /// The runtime prepares everything, up to the moment before the bundle's own program is executed.
+    #[command(after_help = "\
+Examples:
+  holdfast create -b BUNDLE --pid-file pid web
+  holdfast start web")]
     Create(create::CreateArgs),
     /// Start a created container
     Start(create::StartArgs),
     /// Run another process in a container
+    ///
+    /// What follows the ID is the command with its own flags; ours stand before the ID. In the foreground its exit code is
+    /// ours. In the background it goes by its --exec-id.
     #[command(
         override_usage = "holdfast exec [OPTIONS] <ID> <COMMAND> [ARGS]...\n       holdfast exec [OPTIONS] --process <FILE> <ID>",
         after_help = "\
@@ -93,6 +107,8 @@ Examples:
     )]
     Exec(exec::ExecArgs),
     /// Attach to a running process
+    ///
+    /// Its output comes here and our input goes there, until it ends, with its exit code, or until we leave.
     #[command(after_help = "\
 Examples:
   holdfast attach web                 input, output and, without a terminal, signals
@@ -102,23 +118,53 @@ Examples:
 The end of our input closes the process's stdin. With a terminal, detach with Ctrl-P Ctrl-Q.")]
     Attach(attach::AttachArgs),
     /// Wait for processes to end and print their exit status
-    Wait(control::WaitArgs),
-    /// Send a signal to a container
+    ///
+    /// Each is printed as soon as it is on record, also long after the process ended.
     #[command(after_help = "\
 Examples:
-  holdfast kill web               TERM to its own process
-  holdfast kill -a web KILL       to every process in it")]
+  holdfast wait web                   a number: the code, 128 + signal, or 255 when nobody knows
+  holdfast wait -f json web           how and when it ended, and how that is known
+  holdfast wait web job               its exec named job")]
+    Wait(control::WaitArgs),
+    /// Send a signal to a container
+    ///
+    /// A pid that is somebody else's by now is never signalled. What is stopped so is not restarted under the policy
+    /// unless-stopped.
+    #[command(after_help = "\
+Examples:
+  holdfast kill web                   TERM to its own process
+  holdfast kill -a web KILL           to every process in it
+  holdfast kill --process job web     to its exec named job")]
     Kill(control::KillArgs),
     /// Freeze all processes of a container
     Pause(control::PauseArgs),
     /// Let a paused container go on
     Resume(control::PauseArgs),
     /// Remove containers
+    ///
+    /// One that still runs is refused, unless it is to be killed first.
+    #[command(after_help = "\
+Examples:
+  holdfast delete web db          two that have ended
+  holdfast delete -f web          killed first, if it runs; no failure if it is not there")]
     Delete(control::DeleteArgs),
     /// List containers
+    ///
+    /// The columns and keys are runc's; what needs care has one more, with the command that mends.
+    #[command(after_help = "\
+Examples:
+  holdfast list                       all, whoever started them
+  holdfast list -q                    the ids
+  holdfast list -f json | jq -r '.[] | select(.status == \"running\").id'")]
     List(list::ListArgs),
-    /// List the processes in a container
-    #[command(override_usage = "holdfast ps [OPTIONS] <ID> [PS OPTIONS]...")]
+    /// List the processes in a container, by ps(1)
+    #[command(
+        override_usage = "holdfast ps [OPTIONS] <ID> [PS OPTIONS]...",
+        after_help = "\
+Examples:
+  holdfast ps web                     as ps -ef
+  holdfast ps web -o pid,rss,args     with ps's own options"
+    )]
     Ps(ps::PsArgs),
     /// Show what containers use
     #[command(after_help = "\
@@ -142,15 +188,26 @@ Examples:
 
 A limit that is not named, or 0, stays as it is. If one is refused, none is changed.")]
     Update(update::UpdateArgs),
-    /// List a container's own process and its execs, and how each of them is
+    /// List a container's own process and its execs
     Processes(processes::ProcessesArgs),
     /// Print the OCI state of a container
+    ///
+    /// What is created, running, paused or stopped is told from the kernel's files; no runtime is run.
+    #[command(after_help = "\
+Examples:
+  holdfast state web | jq -r .status
+  holdfast state --oci-version 0.3 web    the four keys of 2016")]
     State(list::StateArgs),
     /// Set the size of a process's terminal
     Resize(control::ResizeArgs),
-    /// Let a process see the end of its stdin, after what was written to it
+    /// Let a process see the end of its stdin
+    ///
+    /// It comes after what was written to it before.
     CloseStdin(control::CloseStdinArgs),
-    /// What happened to containers, and with -f what happens, in docker's words
+    /// Show what happened to containers and, with -f, what happens
+    ///
+    /// In docker's words: start-container, exit, oom, pause … Each container keeps its own log, so that nothing is missed
+    /// while nobody looks.
     #[command(after_help = "\
 Examples:
   holdfast events                                  everything that is still on record
@@ -160,14 +217,14 @@ Examples:
 
 With --format json each line has a cursor of its container; several, with commas between, are one.")]
     Events(events::EventsArgs),
-    /// Put the files beside the kernel's view, with a verdict and the command that mends
+    /// Compare the files with the kernel, and tell what mends
+    ///
+    /// It looks at whatever is there, however broken, changes nothing, and waits for nobody.
     #[command(after_help = "\
 Examples:
   holdfast inspect web                what is the matter with it?
   holdfast inspect web job            with its exec named job?
-  holdfast inspect -f json web | jq .verdict
-
-It looks at whatever is there, however broken, changes nothing, and waits for nobody.")]
+  holdfast inspect -f json web | jq .verdict")]
     Inspect(inspect::InspectArgs),
     /// Write a config.json to start from, or upgrade one of 2016
     #[command(after_help = "\
@@ -179,23 +236,31 @@ Examples:
     /// Print what the runtime, holdfast and the kernel can do, as JSON
     Features(spec::FeaturesArgs),
     /// Let new shims adopt what killed ones left
+    ///
+    /// The processes run on, and their exit status will be exact. What ended meanwhile is put on record and finished.
+    #[command(after_help = "\
+Examples:
+  holdfast recover                    every container that needs it
+  holdfast recover web                this one")]
     Recover(recover::RecoverArgs),
-    /// Watch all containers: restore, adopt, restart; events as JSON lines
+    /// Watch all containers: restore, adopt, restart
+    ///
+    /// What it does it tells, as JSON lines on stdout. It may be killed and started again at any moment.
     #[command(after_help = "\
 Examples:
   holdfast supervise                           until SIGTERM; containers run on
   holdfast run -d --restart always web         restarted by it, with a growing delay
   holdfast kill web                            with --restart unless-stopped: for good
 
-It may be killed and started again at any moment. A unit file is in scripts/systemd/.")]
+There is a unit file for systemd, holdfast.service.")]
     Supervise(supervise::SuperviseArgs),
     /// Replace shims by a new executable, in place
+    ///
+    /// Their containers notice nothing. A shim that cannot be replaced goes on as it was, and says why.
     #[command(after_help = "\
 Examples:
   holdfast upgrade --all                        after a new holdfast-shim was installed over the old one
-  holdfast upgrade --shim /opt/new/holdfast-shim web
-
-A shim that cannot be replaced goes on as it was, and says why.")]
+  holdfast upgrade --shim /opt/new/holdfast-shim web")]
     Upgrade(recover::UpgradeArgs),
 }
 
@@ -204,7 +269,7 @@ pub fn main() -> ExitCode {
     signal::keep_children();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => return explain(&e),
+        Err(e) => return mistake::explain(&e),
     };
     let globals = &cli.globals;
     let reporter = match Reporter::open(globals.log.as_deref(), globals.log_format, globals.debug) {
@@ -256,40 +321,6 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
     }
 }
 
-/// Help and version are answers; anything else is one line and our exit code.
-fn explain(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        return match output::print(&error.render().to_string()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(e) => ExitCode::from(e.exit_code()),
-        };
-    }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        Reporter::BARE.failure("no command; see --help");
-        return ExitCode::from(FAILURE);
-    }
-    Reporter::BARE.failure(&one_line(&error.render().to_string()));
-    ExitCode::from(FAILURE)
-}
-
-/// What clap says before its usage, as one line; its tips in brackets.
-fn one_line(message: &str) -> String {
-    let mut text = String::new();
-    for line in message.lines().map(str::trim) {
-        if line.starts_with("Usage:") || line.starts_with("For more") {
-            break;
-        }
-        match (line.strip_prefix("tip: "), text.is_empty()) {
-            _ if line.is_empty() => {}
-            (Some(tip), _) => text.push_str(&format!(" ({tip})")),
-            (None, true) => text.push_str(line.strip_prefix("error: ").unwrap_or(line)),
-            (None, false) => text.push_str(&format!(" {line}")),
-        }
-    }
-    text.push_str("; see --help");
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,27 +329,6 @@ mod tests {
     #[test]
     fn the_flags_do_not_contradict_each_other() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_mistake_is_explained_in_one_line() {
-        for words in [
-            &["holdfast", "run"][..],
-            &["holdfast", "run", "--nope", "x"],
-            &["holdfast", "run", "a/b"],
-            &["holdfast", "frobnicate"],
-            &["holdfast", "kill", "x", "NOPE"],
-            &["holdfast", "exec"],
-            &["holdfast", "list", "-f", "xml"],
-            &["holdfast", "state", "a", "b"],
-        ] {
-            let error = Cli::try_parse_from(words).unwrap_err();
-            let line = one_line(&error.render().to_string());
-            assert!(
-                line.len() > 15 && !line.contains('\n') && !line.contains("error:"),
-                "{line}"
-            );
-        }
     }
 
     #[test]

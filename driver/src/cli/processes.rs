@@ -15,7 +15,7 @@ use super::output::{Format, print, print_json};
 /// Flags of `processes`.
 #[derive(Debug, Args)]
 pub struct ProcessesArgs {
-    /// table or json
+    /// Output: table or json
     #[arg(
         short,
         long,

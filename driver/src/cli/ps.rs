@@ -12,7 +12,7 @@ use super::output::{Format, print, print_json};
 /// Flags of `ps`.
 #[derive(Debug, Args)]
 pub struct PsArgs {
-    /// table or json (the pids)
+    /// Output: table or json (the pids)
     #[arg(
         short,
         long,

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Flags of `recover`.
 #[derive(Debug, Args)]
 pub struct RecoverArgs {
-    /// The containers; all, if none is named
+    /// The containers [default: all]
     #[arg(value_name = "ID")]
     ids: Vec<ContainerId>,
 }

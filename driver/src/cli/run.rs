@@ -16,25 +16,25 @@ use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals,
 pub struct RunArgs {
     #[command(flatten)]
     launch: LaunchArgs,
-    /// Do not wait: leave the container to its shim
+    /// Leave the container to its shim, and do not wait
     #[arg(short, long)]
     detach: bool,
-    /// Insist on a terminal; the bundle's config.json decides whether there is one
+    /// Insist on a terminal; whether there is one is said in the bundle's config.json
     #[arg(short, long)]
     tty: bool,
-    /// Accepted: in the foreground stdin is always passed on
+    /// Accepted for runc's and docker's sake: in the foreground stdin is always passed on
     #[arg(short, long)]
     interactive: bool,
-    /// The shim removes the container when it ends, even when nobody is attached any more
+    /// Have the shim remove the container at its end, also when nobody is attached any more
     #[arg(long, conflicts_with = "keep")]
     rm: bool,
-    /// In the foreground: do not remove the container when it ends
+    /// Do not remove the container at its end, as is done in the foreground
     #[arg(long)]
     keep: bool,
-    /// Accepted: the shim is the subreaper
+    /// Accepted for runc's sake: the shim is the subreaper
     #[arg(long)]
     no_subreaper: bool,
-    /// What detaches from a terminal
+    /// Keys that detach from a terminal
     #[arg(long, value_name = "KEYS", default_value = super::session::DEFAULT_DETACH_KEYS)]
     detach_keys: DetachKeys,
 }

@@ -19,11 +19,11 @@ pub struct SpecArgs {
     /// Directory to write config.json to
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
-    /// For a container of a user without privileges: us
+    /// Write it for a container of a user without privileges: us
     // runc has two flags of this name, and one of them goes before the verb; for clap they are one, with one type.
     #[arg(long, num_args = 0, default_missing_value = OURS)]
     rootless: Option<String>,
-    /// Turn this bundle's config.json, made for OCI 0.3 to 1.0.0-rc, into one of today; the old one is kept beside it
+    /// Turn this bundle's config.json, of OCI 0.3 to 1.0.0-rc, into one of today; the old one is kept
     #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["bundle", "rootless"])]
     upgrade: Option<PathBuf>,
 }

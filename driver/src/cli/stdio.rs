@@ -52,17 +52,16 @@ impl FromStr for PolicyWord {
 /// Where a process's streams go.
 #[derive(Debug, Clone, Args)]
 pub struct StdioArgs {
-    /// Where stdin, stdout and stderr go: fifo, inherit, null or file:PATH (stdout and stderr; stdin null)
-    /// [env: HOLDFAST_STDIO] [default: fifo]
+    /// Where the three streams go: fifo, inherit, null or file:PATH (stdin null) [env: HOLDFAST_STDIO] [default: fifo]
     #[arg(long, value_name = "POLICY")]
     stdio: Option<PolicyWord>,
-    /// Where stdin comes from, if not what --stdio says
+    /// Where stdin comes from [default: as --stdio]
     #[arg(long, value_name = "POLICY")]
     stdin: Option<PolicyWord>,
-    /// Where stdout goes, if not what --stdio says
+    /// Where stdout goes [default: as --stdio]
     #[arg(long, value_name = "POLICY")]
     stdout: Option<PolicyWord>,
-    /// Where stderr goes, if not what --stdio says
+    /// Where stderr goes [default: as --stdio]
     #[arg(long, value_name = "POLICY")]
     stderr: Option<PolicyWord>,
 }

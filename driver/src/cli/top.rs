@@ -19,7 +19,7 @@ pub struct TopArgs {
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// table or json
+    /// Output: table or json
     #[arg(
         short,
         long,

@@ -19,7 +19,7 @@ pub struct UpdateArgs {
     /// The container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// Take the limits from this file, an OCI resources object; - is our standard input
+    /// OCI resources object (JSON) to take the limits from; - is our stdin
     #[arg(short, long, value_name = "FILE", conflicts_with = "Limits")]
     resources: Option<PathBuf>,
     #[command(flatten)]
@@ -30,22 +30,22 @@ pub struct UpdateArgs {
 #[derive(Debug, Args)]
 #[group(multiple = true)]
 struct Limits {
-    /// Weight among others that use block devices, 10 to 1000
+    /// Weight among users of block devices: 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
-    /// Period in which --cpu-quota counts, microseconds
+    /// Period in which --cpu-quota counts, in microseconds
     #[arg(long, value_name = "N")]
     cpu_period: Option<u64>,
-    /// Processor time in each period, microseconds; -1 for no limit
+    /// Processor time in each period, in microseconds; -1 for no limit
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     cpu_quota: Option<i64>,
-    /// Weight among others that want to run, 2 to 262144
+    /// Weight among others that want to run: 2 to 262144
     #[arg(long, value_name = "N", alias = "cpu-shares")]
     cpu_share: Option<u64>,
-    /// Period in which --cpu-rt-runtime counts, microseconds
+    /// Period in which --cpu-rt-runtime counts, in microseconds
     #[arg(long, value_name = "N")]
     cpu_rt_period: Option<u64>,
-    /// Processor time of realtime processes in each period, microseconds
+    /// Processor time of realtime processes in each period, in microseconds
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     cpu_rt_runtime: Option<i64>,
     /// Processors to use, such as 0-2,5
@@ -54,22 +54,22 @@ struct Limits {
     /// Memory nodes to use, such as 0
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
-    /// The kernel's memory, which kernels since Linux 5.16 do not limit
+    /// Memory of the kernel, in bytes or such as 64M; kernels since Linux 5.16 do not limit it
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = size)]
     kernel_memory: Option<i64>,
-    /// Buffers of TCP (version 1 of cgroups)
+    /// Memory of TCP's buffers, in bytes or such as 64M; in version 1 of cgroups
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = size)]
     kernel_memory_tcp: Option<i64>,
     /// Memory, in bytes or such as 64M; -1 for no limit
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = size)]
     memory: Option<i64>,
-    /// Memory that is left to it when there is little
+    /// Memory that is left to it when there is little, in bytes or such as 64M; -1 for no limit
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = size)]
     memory_reservation: Option<i64>,
-    /// Memory and swap together; -1 for no limit
+    /// Memory and swap together, in bytes or such as 64M; -1 for no limit
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = size)]
     memory_swap: Option<i64>,
-    /// Processes and threads; -1 for no limit
+    /// Number of processes and threads; -1 for no limit
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pids_limit: Option<i64>,
 }

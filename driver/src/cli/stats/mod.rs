@@ -25,13 +25,13 @@ pub struct StatsArgs {
     /// The containers [default: all that run or are paused]
     #[arg(value_name = "ID")]
     ids: Vec<ContainerId>,
-    /// Again and again until Ctrl-C: redrawn on a terminal, appended elsewhere
+    /// Show them again and again until Ctrl-C: redrawn on a terminal, appended elsewhere
     #[arg(short, long)]
     watch: bool,
-    /// How often, with --watch [default: 1s]
+    /// Time between two looks, with --watch [default: 1s]
     #[arg(long, value_name = "DURATION", requires = "watch", value_parser = interval)]
     interval: Option<Duration>,
-    /// table, json (a line a container, as `runc events --stats`) or prometheus (for a textfile collector)
+    /// Output: table, json (a line each, as runc events --stats) or prometheus
     #[arg(
         short,
         long,
