@@ -60,6 +60,8 @@ packages() {
     cc) echo gcc libc6-dev ;;
     c++) echo g++ ;;
     ps) echo procps ;;
+    mke2fs) echo e2fsprogs ;;
+    xz) echo xz-utils ;;
     *) echo "$1" ;;
     esac
 }

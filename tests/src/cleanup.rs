@@ -53,7 +53,7 @@ fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
 
 fn kill_processes(dir: &Path) {
     // Again and again, for what is forked between the look and the blow.
-    let gone = wait::until(Duration::from_secs(10), || {
+    let gone = wait::until(wait::patient(Duration::from_secs(10)), || {
         let left = under(dir);
         for process in &left {
             // Looked at once more right before: a pid is no identity.
@@ -116,7 +116,7 @@ fn cgroup_parents() -> Vec<PathBuf> {
 
 fn remove_cgroups(sandbox: &Sandbox) {
     for cgroup in cgroups(sandbox) {
-        let removed = wait::until(Duration::from_secs(10), || {
+        let removed = wait::until(wait::patient(Duration::from_secs(10)), || {
             kill_cgroup(&cgroup);
             remove_tree(&cgroup);
             !cgroup.exists()

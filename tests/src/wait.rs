@@ -12,7 +12,23 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::Sandbox;
 
 /// How long anything may take. Far above what it does take, for a machine with other things to do.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = patient(Duration::from_secs(30));
+
+/// How many times as long as elsewhere anything may take, on a machine with an emulated processor (scripts/guest):
+/// `HOLDFAST_TEST_PATIENCE`, a whole number, when the tests are built.
+const PATIENCE: u32 = match option_env!("HOLDFAST_TEST_PATIENCE") {
+    Some(number) => match u32::from_str_radix(number, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("HOLDFAST_TEST_PATIENCE is not a whole number"),
+    },
+    None => 1,
+};
+
+/// What is `long` enough on an ordinary machine, on this one.
+#[must_use]
+pub const fn patient(long: Duration) -> Duration {
+    long.saturating_mul(PATIENCE)
+}
 
 /// Asks until `condition` holds; whether it did within `patience`. For what has no event to wait on.
 pub fn until(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
