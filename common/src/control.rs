@@ -20,6 +20,8 @@ pub enum Message {
     },
     /// Type 3: execute the shim's (possibly replaced) executable in place.
     Reexec,
+    /// Type 4: `deadline` was written, or removed.
+    Deadline,
 }
 
 /// Why a line was skipped.
@@ -58,6 +60,7 @@ impl Message {
             Message::CloseStdin => "0 0 0\n".to_owned(),
             Message::Resize { columns, rows } => format!("1 {columns} {rows}\n"),
             Message::Reexec => "3 0 0\n".to_owned(),
+            Message::Deadline => "4 0 0\n".to_owned(),
         }
     }
 
@@ -81,6 +84,7 @@ impl Message {
                 _ => Err(BadLine::BadSize(a, b)),
             },
             Some([3, _, _]) => Ok(Message::Reexec),
+            Some([4, _, _]) => Ok(Message::Deadline),
             Some([kind, _, _]) => Err(BadLine::UnknownType(kind)),
             None => Err(BadLine::NotThreeIntegers(line.to_vec())),
         }

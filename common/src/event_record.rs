@@ -129,6 +129,8 @@ pub struct EventRecord {
     pub reason: Option<String>,
     /// `exit`: whether the kernel killed it for want of memory; `None` where nobody could tell (`OOMKilled`).
     pub oom_killed: Option<bool>,
+    /// `exit`, `exit-process`: whether it was being ended because its time was over.
+    pub timed_out: bool,
     /// `oom`: how many processes the kernel has killed for want of memory since the container's own process came to be.
     pub oom_kills: Option<u64>,
 }
@@ -144,6 +146,7 @@ impl EventRecord {
             exit_code: None,
             reason: None,
             oom_killed: None,
+            timed_out: false,
             oom_kills: None,
         }
     }
@@ -164,6 +167,7 @@ impl EventRecord {
             exit_code: Some(record.status.number()),
             reason,
             oom_killed: record.oom_killed,
+            timed_out: record.timed_out,
             ..Self::now(word, process, identity)
         }
     }
@@ -211,6 +215,8 @@ struct Encoded {
     reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oom_killed: Option<bool>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    timed_out: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oom_kills: Option<u64>,
 }
@@ -230,6 +236,7 @@ impl From<&EventRecord> for Encoded {
             exit_code: record.exit_code,
             reason: record.reason.clone(),
             oom_killed: record.oom_killed,
+            timed_out: record.timed_out,
             oom_kills: record.oom_kills,
         }
     }
@@ -252,6 +259,7 @@ impl TryFrom<Encoded> for EventRecord {
             exit_code: encoded.exit_code,
             reason: encoded.reason,
             oom_killed: encoded.oom_killed,
+            timed_out: encoded.timed_out,
             oom_kills: encoded.oom_kills,
         })
     }
@@ -276,6 +284,7 @@ mod tests {
             exited_at: UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789),
             status,
             oom_killed,
+            timed_out: oom_killed == Some(true),
             source: Source::Reaped,
         };
         EventRecord::of_end(ProcessId::init(), identity(), &record)
@@ -314,7 +323,7 @@ mod tests {
             String::from_utf8(end(signal, Some(true)).encode()).unwrap(),
             concat!(
                 r#"{"time":"2023-11-14T22:13:20.123456789Z","state":"exit","processID":"init","pid":42,"#,
-                r#""startTime":4711,"exitCode":137,"oomKilled":true}"#,
+                r#""startTime":4711,"exitCode":137,"oomKilled":true,"timedOut":true}"#,
                 "\n"
             )
         );

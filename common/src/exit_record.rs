@@ -84,6 +84,8 @@ pub struct ExitRecord {
     pub status: ExitStatus,
     /// Whether the kernel killed it for want of memory; `None` where nobody watched.
     pub oom_killed: Option<bool>,
+    /// Whether the time that it was given was over before it ended, and it was being ended for that.
+    pub timed_out: bool,
     /// Where the status comes from.
     pub source: Source,
 }
@@ -102,6 +104,8 @@ struct Encoded {
     core_dumped: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oom_killed: Option<bool>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    timed_out: bool,
     source: Source,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -116,6 +120,7 @@ impl From<ExitRecord> for Encoded {
             signal: None,
             core_dumped: None,
             oom_killed: record.oom_killed,
+            timed_out: record.timed_out,
             source: record.source,
             reason: None,
         };
@@ -160,6 +165,7 @@ impl TryFrom<Encoded> for ExitRecord {
             exited_at,
             status,
             oom_killed: encoded.oom_killed,
+            timed_out: encoded.timed_out,
             source: encoded.source,
         })
     }
@@ -218,6 +224,7 @@ mod tests {
             exited_at,
             status,
             oom_killed: None,
+            timed_out: false,
             source,
         }
     }
@@ -247,8 +254,12 @@ mod tests {
             (ExitStatus::Unknown { reason }, Source::Unknown, 255),
         ] {
             assert_eq!(status.number(), number);
-            let before = record(status, source);
+            let before = ExitRecord {
+                timed_out: number == 137,
+                ..record(status, source)
+            };
             let text = serde_json::to_string(&before).unwrap();
+            assert_eq!(text.contains("timedOut"), before.timed_out);
             assert_eq!(
                 serde_json::from_str::<ExitRecord>(&text).unwrap(),
                 before,

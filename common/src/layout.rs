@@ -44,6 +44,8 @@ pub const START_TIME_FILE: &str = "starttime";
 pub const CREATED_FILE: &str = "created";
 /// Which cgroup counts the container's kills for want of memory.
 pub const OOM_FILE: &str = "oom.json";
+/// When the time that the process may run is over.
+pub const DEADLINE_FILE: &str = "deadline";
 /// How the process ended, in full.
 pub const EXIT_FILE: &str = "exit.json";
 /// How the process ended, as one number (containerd 0.2: `ExitStatusFile`).

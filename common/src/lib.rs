@@ -24,3 +24,4 @@ pub mod seccomp;
 pub mod shim_record;
 pub mod state_file;
 pub mod sys;
+pub mod time_limit;

@@ -12,6 +12,7 @@ use crate::output::{Moved, Output};
 use crate::restart::Restarts;
 use crate::state_file::{self, DOCUMENT_LIMIT, StateFileError};
 use crate::sys::pty::Size;
+use crate::time_limit::TimeLimit;
 
 /// The OCI process's key for its terminal's size: an object with `height` and `width`, characters.
 pub const CONSOLE_SIZE: &str = "consoleSize";
@@ -79,6 +80,9 @@ pub struct Extension {
     pub seccomp_agent_store: bool,
     /// The shim removes the directory as its last act.
     pub auto_remove: bool,
+    /// How long it may run; absent for as long as it likes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<TimeLimit>,
     /// Who starts the container right after creating it; a supervisor does when it is gone before it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launcher: Option<Identity>,

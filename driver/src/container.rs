@@ -231,14 +231,15 @@ impl Container {
         }
         let start = self.lock_start(&init)?;
         let log_dir = self.dir.join(layout::INIT);
+        init.begin_time().inspect_err(|_| init.stop_time())?;
         let mut runtime = self.runtime(&log_dir);
         runtime.pass_on = start.as_ref().map(|lock| lock.file().as_raw_fd());
         if let Err(e) = runtime.run("start", ["--", self.id.as_str()]) {
-            return if has_run(&init, identity) {
-                Ok(())
-            } else {
-                Err(e)
-            };
+            if has_run(&init, identity) {
+                return Ok(());
+            }
+            init.stop_time();
+            return Err(e);
         }
         let Some(identity) = identity else {
             return Ok(());

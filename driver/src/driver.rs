@@ -18,7 +18,7 @@ use crate::options::{CreateOptions, DriverBuilder, Settings};
 use crate::spec::ProcessSpec;
 use crate::stdio::Plan;
 use crate::verdict::{self, Care, Entry, Verdict};
-use crate::{restart, root, runtime, text};
+use crate::{restart, root, runtime, text, time_limit};
 
 /// The shim when nobody names one.
 const SHIM: &str = "holdfast-shim";
@@ -92,6 +92,7 @@ impl Driver {
     ) -> Result<Container> {
         let preserve_fds = launch::check_preserved(options.preserve_fds)?;
         restart::check(options)?;
+        time_limit::check(options.time_limit)?;
         root::check(self.root())?;
         let bundle = Bundle::read(bundle)?;
         if runtime::find(Path::new(self.runtime())).is_none() {
@@ -136,6 +137,7 @@ impl Driver {
             no_new_keyring: options.no_new_keyring,
             auto_remove: options.auto_remove,
             seccomp_agent_store: options.seccomp_agent_store,
+            time_limit: options.time_limit,
             launcher: options.starts.then(restart::this_process).flatten(),
             ..process_state::Extension::default()
         });

@@ -163,6 +163,7 @@ impl End {
             // 128 + signal, which cannot be told from a code.
             status: ExitStatus::Code(number),
             oom_killed: None,
+            timed_out: false,
             source: Source::Reaped,
         }))
     }

@@ -79,6 +79,12 @@ pub enum Error {
         /// Why not, with line and column.
         cause: String,
     },
+    /// A time that no process can be given.
+    #[error("time limit: {what}")]
+    BadTimeLimit {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A limit that no container can have.
     #[error("{what} {value} {rule}")]
     BadLimit {

@@ -13,6 +13,7 @@ use crate::options::ExecOptions;
 use crate::process::Process;
 use crate::spec::ProcessSpec;
 use crate::stdio::Plan;
+use crate::time_limit;
 
 impl Container {
     /// Runs another process in it, with a shim of its own.
@@ -27,6 +28,7 @@ impl Container {
         options: &ExecOptions,
     ) -> Result<Process> {
         let preserve_fds = launch::check_preserved(options.preserve_fds)?;
+        time_limit::check(options.time_limit)?;
         let dir = self.dir().join(id);
         if id.is_init() || std::fs::symlink_metadata(&dir).is_ok() {
             return Err(Error::ProcessAlreadyExists {
@@ -53,8 +55,8 @@ impl Container {
             inherit: plan.inherit.clone(),
             console_socket: optional_path(options.console_socket.as_deref())?,
             preserve_fds: options.preserve_fds,
-            no_new_keyring: false,
             auto_remove: options.auto_remove,
+            time_limit: options.time_limit,
             ..Extension::default()
         });
         let launch = Launch {

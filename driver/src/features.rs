@@ -88,6 +88,7 @@ impl Driver {
                 },
             ),
             ("reexec", Message::Reexec),
+            ("deadline", Message::Deadline),
         ];
         let number = |message: Message| {
             let line = message.encode();

@@ -72,6 +72,7 @@ mod template;
 #[cfg(test)]
 mod testing;
 mod text;
+mod time_limit;
 mod top;
 mod update;
 mod upgrade;
@@ -96,6 +97,7 @@ pub use holdfast_common::restart::{BadRestartPolicy, RestartPolicy, Restarts};
 pub use holdfast_common::shim_record::ShimRecord;
 pub use holdfast_common::state_file::StateFileError;
 pub use holdfast_common::sys::seccomp::{Answer, Notification};
+pub use holdfast_common::time_limit::{Deadline, TimeLimit};
 pub use inspect::{Condition, ContainerInspection, Diagnosis, Inspection};
 pub use libcontainer::LibcontainerStatus;
 pub use monitor::{Event, EventKind, Monitor};

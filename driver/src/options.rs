@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdfast_common::layout;
 use holdfast_common::request::Isolation;
 use holdfast_common::restart::RestartPolicy;
+use holdfast_common::time_limit::TimeLimit;
 
 use crate::driver::Driver;
 use crate::error::{Error, Result};
@@ -62,6 +63,8 @@ pub struct CreateOptions {
     pub console_size: Option<(u16, u16)>,
     /// The shim removes the container's directory when its process has ended.
     pub auto_remove: bool,
+    /// How long it may run, from its start on.
+    pub time_limit: Option<TimeLimit>,
     /// Restore it from this checkpoint instead.
     pub checkpoint: Option<PathBuf>,
     /// When a supervisor restarts it.
@@ -82,6 +85,8 @@ pub struct ExecOptions {
     pub console_socket: Option<PathBuf>,
     /// The shim removes the process's directory when it has ended.
     pub auto_remove: bool,
+    /// How long it may run.
+    pub time_limit: Option<TimeLimit>,
 }
 
 impl DriverBuilder {

@@ -115,6 +115,7 @@ impl ProcessFd {
             exited_at: SystemTime::now(),
             status,
             oom_killed: None,
+            timed_out: false,
             source,
         }
     }

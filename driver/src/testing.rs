@@ -105,6 +105,7 @@ fn reaped(code: u8) -> ExitRecord {
         exited_at: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         status: ExitStatus::Code(code),
         oom_killed: None,
+        timed_out: false,
         source: Source::Reaped,
     }
 }

@@ -22,6 +22,7 @@ use holdfast_common::ready::Report;
 use holdfast_common::request::{Adopt, Wire};
 use holdfast_common::state_file;
 use holdfast_common::sys::{fd, fifo, signal};
+use holdfast_common::time_limit::Deadline;
 
 use crate::claim::Claim;
 use crate::error::Error;
@@ -175,11 +176,13 @@ fn unknown(identity: &Identity) -> ExitRecord {
     let status = ExitStatus::Unknown {
         reason: reason.to_owned(),
     };
+    let deadline = Deadline::read(Path::new(".")).ok().flatten();
     ExitRecord {
         pid: identity.pid,
         exited_at: SystemTime::now(),
         status,
         oom_killed: None,
+        timed_out: deadline.is_some_and(|deadline| deadline.over.is_some()),
         source: Source::Unknown,
     }
 }

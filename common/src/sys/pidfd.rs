@@ -26,6 +26,20 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
 /// # Errors
 /// `ESRCH` when it has been reaped, `EPERM`, `EINVAL`.
 pub fn send_signal(fd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    send(fd, signal, 0)
+}
+
+/// Sends a signal to the process group that the process behind a pidfd leads.
+///
+/// # Errors
+/// `ESRCH` when it leads none; `EINVAL` on kernels that cannot (Linux < 6.9), `EPERM`.
+pub fn send_signal_to_group(fd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP` of <linux/pidfd.h>.
+    const PROCESS_GROUP: u32 = 1 << 2;
+    send(fd, signal, PROCESS_GROUP)
+}
+
+fn send(fd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
     // SAFETY: a null siginfo means "as kill(2) would send it"; no memory is touched.
     let result = unsafe {
         libc::syscall(
@@ -33,7 +47,7 @@ pub fn send_signal(fd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
             fd.as_raw_fd(),
             signal,
             std::ptr::null::<libc::siginfo_t>(),
-            0,
+            flags,
         )
     };
     if result == 0 {

@@ -80,6 +80,8 @@ struct Line<'a> {
     reason: Option<&'a str>,
     #[serde(rename = "oomKilled", skip_serializing_if = "Option::is_none")]
     oom_killed: Option<bool>,
+    #[serde(rename = "timedOut", skip_serializing_if = "std::ops::Not::not")]
+    timed_out: bool,
     #[serde(rename = "oomKills", skip_serializing_if = "Option::is_none")]
     oom_kills: Option<u64>,
     cursor: String,
@@ -209,6 +211,7 @@ fn shown(change: &StateChange, format: Format) -> Result<String> {
                 exit_code: info.exit_code,
                 reason: info.reason.as_deref(),
                 oom_killed: info.oom_killed,
+                timed_out: info.timed_out,
                 oom_kills: info.oom_kills,
                 cursor: change.cursor.to_string(),
             };
@@ -253,6 +256,9 @@ fn detail(change: &StateChange) -> String {
     }
     if info.oom_killed == Some(true) {
         words.push("out of memory".to_owned());
+    }
+    if info.timed_out {
+        words.push("its time was over".to_owned());
     }
     if let Some(kills) = info.oom_kills {
         words.push(format!("killed so far: {kills}"));

@@ -9,6 +9,7 @@ use clap::Args;
 use holdfast::{Container, ContainerId, ExecOptions, Process, ProcessId, ProcessSpec};
 use serde_json::json;
 
+use super::ending::EndingArgs;
 use super::error::{Error, Result};
 use super::globals::Globals;
 use super::launch::{console_socket, write_pid_file};
@@ -78,6 +79,8 @@ pub struct ExecArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
     #[command(flatten)]
+    ending: EndingArgs,
+    #[command(flatten)]
     stdio: StdioArgs,
     /// Keys that detach from a terminal
     #[arg(long, value_name = "KEYS", default_value = super::session::DEFAULT_DETACH_KEYS)]
@@ -134,6 +137,7 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         preserve_fds: args.preserve_fds,
         console_socket: console_socket.transpose()?,
         auto_remove: args.rm,
+        time_limit: args.ending.time_limit(),
     };
     if args.detach {
         let process = container.exec(&name, &spec, &options)?;

@@ -8,6 +8,7 @@ use holdfast::{
     Container, ContainerId, CreateOptions, Driver, Process, ProcessSpec, RestartPolicy,
 };
 
+use super::ending::EndingArgs;
 use super::error::{Error, Result};
 use super::globals::absolute;
 use super::stdio::StdioArgs;
@@ -42,6 +43,8 @@ pub struct LaunchArgs {
     /// When `holdfast supervise` restarts it: no, on-failure[:N], always or unless-stopped
     #[arg(long, value_name = "POLICY", default_value_t)]
     restart: RestartPolicy,
+    #[command(flatten)]
+    ending: EndingArgs,
     #[command(flatten)]
     stdio: StdioArgs,
     /// Words of your own, kept with the container; may be repeated
@@ -87,6 +90,7 @@ impl LaunchArgs {
             seccomp_agent_store: self.seccomp_agent_store,
             console_socket: console_socket.transpose()?,
             restart: self.restart,
+            time_limit: self.ending.time_limit(),
             ..base
         };
         let container = driver.create(&self.id, &bundle, &options)?;

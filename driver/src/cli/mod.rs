@@ -5,6 +5,7 @@ mod attach;
 mod care;
 mod control;
 mod create;
+mod ending;
 mod error;
 mod events;
 mod exec;

@@ -22,6 +22,8 @@ pub enum Request {
     Resize(Size),
     /// Execute the shim's executable again.
     Reexec,
+    /// Look at the moment on record at which the process's time is over.
+    Deadline,
 }
 
 /// The reading side of the FIFO.
@@ -62,6 +64,7 @@ impl Control {
                             each(Request::Resize(Size { columns, rows }))
                         }
                         Ok(Message::Reexec) => each(Request::Reexec),
+                        Ok(Message::Deadline) => each(Request::Deadline),
                         Err(bad) => skip(bad_lines, &bad),
                     });
                 }

@@ -9,6 +9,7 @@ mod control;
 pub mod leave;
 mod replace;
 mod terminal;
+mod time;
 mod view;
 mod watch;
 
@@ -30,6 +31,7 @@ use crate::handover::{Holding, Stdio};
 use crate::memory::{self, Memory};
 use crate::{events, log as shim_log, record};
 use control::{Control, Request};
+use time::{Process, Time};
 use watch::Watch;
 
 /// How long to wait before a status that could not be written is written again.
@@ -97,6 +99,8 @@ struct Hold {
     ending: bool,
     /// Whether the process has executed a program, as far as that was seen: whether its container was started.
     executed: Option<bool>,
+    /// The time that the process may run, once it has begun.
+    time: Option<Time>,
     /// How the process ended, while that is not on record yet.
     ended: Option<ExitRecord>,
     /// Whether the last attempt to record it failed.
@@ -143,6 +147,7 @@ impl Hold {
             control,
             ending: false,
             executed: None,
+            time: Time::begun(),
             ended: None,
             unrecorded: false,
             unanswered: again.then(|| Answer::new(None)),
@@ -233,6 +238,7 @@ impl Hold {
             }
             self.answer();
             self.tell_kills();
+            self.end_in_time();
             self.wait(&mut events, &mut turn)?;
         }
     }
@@ -246,8 +252,10 @@ impl Hold {
         };
         let due = self.holding.memory.as_ref().and_then(Memory::due);
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
+        let time = self.time.as_ref().filter(|_| self.ended.is_none());
+        let over = time.and_then(Time::due);
         // epoll_wait(2) counts in milliseconds, and mio rounds up.
-        let timeout = timeout.into_iter().chain(due).min();
+        let timeout = timeout.into_iter().chain(due).chain(over).min();
         match self.poll.poll(events, timeout) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
             _ => (),
@@ -313,6 +321,7 @@ impl Hold {
         let oom_killed = memory.and_then(|memory| memory.at_end(&record.status));
         self.ended = Some(ExitRecord {
             oom_killed,
+            timed_out: self.time.as_ref().is_some_and(Time::is_over),
             ..record
         });
     }
@@ -340,12 +349,26 @@ impl Hold {
         }
     }
 
+    /// Ends a process whose time is over.
+    fn end_in_time(&mut self) {
+        if let Some(time) = &mut self.time
+            && self.ended.is_none()
+        {
+            time.tick(&Process {
+                pid: self.holding.pid,
+                pidfd: self.holding.pidfd.as_ref(),
+            });
+        }
+    }
+
     fn take_requests(&mut self, reexec: &mut bool) -> io::Result<bool> {
         let Holding { claim, stdio, .. } = &mut self.holding;
+        let time = &mut self.time;
         self.control.take(&claim.control, |request| match request {
             Request::CloseStdin => terminal::close_stdin(stdio),
             Request::Resize(size) => terminal::resize(stdio, size),
             Request::Reexec => *reexec = true,
+            Request::Deadline => *time = Time::begun(),
         })
     }
 

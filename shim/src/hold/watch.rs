@@ -89,6 +89,7 @@ impl Watch {
             exited_at: SystemTime::now(),
             status,
             oom_killed: None,
+            timed_out: false,
             source,
         }
     }

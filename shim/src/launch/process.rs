@@ -8,6 +8,7 @@ use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
+use holdfast_common::time_limit::Deadline;
 use serde::Deserialize;
 
 use crate::error::Error;
@@ -23,9 +24,21 @@ pub fn record(dir: &Path, state: &ProcessState) -> Result<Identity, Error> {
     if !state.exec && state.checkpoint.is_empty() {
         record_executable(dir, pid)?;
     }
+    begin_time(dir, state)?;
     let start_time = identity.start_time.to_string();
     state_file::write_bytes(&dir.join(layout::START_TIME_FILE), start_time.as_bytes())?;
     Ok(identity)
+}
+
+/// The time of a process that runs already begins; a container's, which waits for its `start`, begins there.
+fn begin_time(dir: &Path, state: &ProcessState) -> Result<(), Error> {
+    let limit = state.holdfast.as_ref().and_then(|ours| ours.time_limit);
+    match limit {
+        Some(limit) if state.exec || !state.checkpoint.is_empty() => {
+            Ok(Deadline::from_now(&limit).write(dir)?)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn record_executable(dir: &Path, pid: i32) -> Result<(), Error> {

@@ -127,6 +127,7 @@ fn record_failure(reason: &str) {
             reason: reason.to_owned(),
         },
         oom_killed: None,
+        timed_out: false,
         source: Source::Unknown,
     };
     if let Err(e) = record.write(Path::new(".")) {

@@ -63,6 +63,7 @@ fn meaning(line: &[u8]) -> Line {
         }),
         1 => Err(BadLine::BadSize(a, b)),
         3 => Ok(Message::Reexec),
+        4 => Ok(Message::Deadline),
         _ => Err(BadLine::UnknownType(kind)),
     }
 }

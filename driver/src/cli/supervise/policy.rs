@@ -82,6 +82,7 @@ mod tests {
             exited_at: SystemTime::UNIX_EPOCH,
             status,
             oom_killed: None,
+            timed_out: false,
             source: Source::Reaped,
         };
         let policy = policy.parse().unwrap();
