@@ -415,8 +415,9 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// Somebody else reads this stream.
-    #[error("{} is being read by {}", stream.name(),
+    /// Somebody else has this stream.
+    #[error("{} is being {} by {}", stream.name(),
+        if *stream == Stream::Stdin { "written" } else { "read" },
         pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
     StreamTaken {
         /// The stream.

@@ -294,14 +294,27 @@ impl Process {
         }
     }
 
-    /// Opens its FIFOs, to attach: its stdin for writing, its stdout and stderr as their only reader. What a launch returned
-    /// has its output even when it has ended, and its directory is gone, by the time of the first call.
+    /// Opens its FIFOs, to attach: its stdin as the only writer that asks, its stdout and stderr as their only reader. What a
+    /// launch returned has its output even when it has ended, and its directory is gone, by the time of the first call.
     ///
     /// # Errors
-    /// [`Error::StreamTaken`] when somebody else reads them.
+    /// [`Error::StreamTaken`] when somebody else has one of them.
     pub fn stdio(&self) -> Result<Streams> {
-        let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
-        streams::open(self.dir(), &self.state, early)
+        self.open_streams(true)
+    }
+
+    /// As [`Process::stdio`], without stdin, which is left to others.
+    ///
+    /// # Errors
+    /// [`Error::StreamTaken`] when somebody else reads one of them.
+    pub fn output(&self) -> Result<Streams> {
+        self.open_streams(false)
+    }
+
+    fn open_streams(&self, stdin: bool) -> Result<Streams> {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let early = early.take_streams();
+        streams::open(self.dir(), &self.state, early, stdin)
     }
 
     /// Removes the directory of an exec that has ended, once its shim is gone.

@@ -52,6 +52,11 @@ impl End {
         matches!(self, End::Cautious(_))
     }
 
+    /// Whether reading never has to wait, and poll(2) would not tell that it need not.
+    pub fn is_at_kept(&self) -> bool {
+        matches!(self, End::Container(reader) if reader.is_at_kept())
+    }
+
     /// Reads once; see [`Read::read`].
     ///
     /// # Errors

@@ -106,13 +106,17 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Somebody else reads the streams; our terminal cannot be made raw.
     pub fn open(process: &'a Process, signals: Signals, options: &Options) -> Result<Self> {
-        let streams = process.stdio()?;
+        // Who only looks on does not keep others from writing.
+        let streams = match options.stdin {
+            true => process.stdio()?,
+            false => process.output()?,
+        };
         let raw = process.terminal()
             && options.stdin
             && streams.stdin.is_some()
             && io::stdin().is_terminal();
         let stdin = match streams.stdin {
-            Some(fifo) if options.stdin => {
+            Some(fifo) => {
                 let own = own_end(
                     Stream::Stdin,
                     io::stdin().as_fd(),
@@ -121,7 +125,7 @@ impl<'a> Session<'a> {
                 let watch = raw.then(|| Watch::new(&options.keys));
                 Pump::new(own, End::Ready(fifo.into()), watch)
             }
-            _ => Pump::none(),
+            None => Pump::none(),
         };
         let output = |reader, stream, fd: BorrowedFd<'_>| -> Result<Pump> {
             let Some(reader) = reader else {

@@ -109,7 +109,11 @@ impl Pump {
             (_, Some(sink)) if self.blocked || !self.pending().is_empty() => {
                 Wants::Sink(sink.as_fd())
             }
-            (Some(_), Some(_)) if !self.tried || self.allowance.is_some() => Wants::Turn,
+            (Some(source), Some(_))
+                if !self.tried || self.allowance.is_some() || source.is_at_kept() =>
+            {
+                Wants::Turn
+            }
             (Some(source), Some(_)) => Wants::Source(source.as_fd()),
             _ => Wants::Nothing,
         }
@@ -123,7 +127,12 @@ impl Pump {
     /// From now on only what is in the source already is passed on. Others may hold its write end for ever (background
     /// children of an exec) and write on and on: no more is taken than a pipe can hold.
     pub fn finish(&mut self) {
-        if let (Some(source), None) = (&self.source, self.allowance) {
+        if let (Some(End::Container(reader)), None) = (&self.source, self.allowance)
+            && reader.spills()
+        {
+            // What the FIFO had no room for was kept; nobody but the shim had it open for writing.
+            self.allowance = Some(usize::MAX);
+        } else if let (Some(source), None) = (&self.source, self.allowance) {
             let capacity = fcntl(source, FcntlArg::F_GETPIPE_SZ);
             let capacity = capacity.ok().and_then(|bytes| usize::try_from(bytes).ok());
             // Never less than a file of unread output may hold.
