@@ -100,7 +100,7 @@ impl End {
     }
 
     /// Whether the directory is still this process's: neither removed nor replaced.
-    fn is_in_place(&self) -> Result<bool> {
+    pub fn is_in_place(&self) -> Result<bool> {
         let held = File::from(self.exit.try_clone().map_err(self.failed("duplicate"))?);
         let held = held.metadata().map_err(self.failed("look at"))?;
         match std::fs::symlink_metadata(self.dir.join(layout::EXIT_FIFO)) {

@@ -425,6 +425,32 @@ pub enum Error {
         /// Who, as far as the kernel tells.
         pid: Option<i32>,
     },
+    /// What was asked for of a process's output is not in a log.
+    #[error("process {process} of container {id} has no log: {reason}")]
+    NotLogged {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+        /// Where it is instead, and how to have it.
+        reason: String,
+    },
+    /// A process's only log is the system's journal.
+    #[error(
+        "process {process} of container {id} is logged to the journal: see `journalctl CONTAINER_ID_FULL={id}`"
+    )]
+    LogInJournal {
+        /// The container.
+        id: ContainerId,
+        /// The process.
+        process: ProcessId,
+    },
+    /// The kernel gives no more inotify instances to this user.
+    #[error("watch {}: too many inotify instances or descriptors; raise fs.inotify.max_user_instances", path.display())]
+    TooManyWatches {
+        /// What was to be watched.
+        path: PathBuf,
+    },
     /// A backend did not take an event.
     #[error("event {word} of {id}: {source}")]
     Backend {

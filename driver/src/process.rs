@@ -295,7 +295,8 @@ impl Process {
     }
 
     /// Opens its FIFOs, to attach: its stdin as the only writer that asks, its stdout and stderr as their only reader. What a
-    /// launch returned has its output even when it has ended, and its directory is gone, by the time of the first call.
+    /// launch returned has its output even when it has ended, and its directory is gone, by the time of the first call. A stream
+    /// that is logged is no FIFO: see [`Process::logs`].
     ///
     /// # Errors
     /// [`Error::StreamTaken`] when somebody else has one of them.
@@ -315,6 +316,14 @@ impl Process {
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
         let early = early.take_streams();
         streams::open(self.dir(), &self.state, early, stdin)
+    }
+
+    /// Its log as it was opened before it was launched: its directory may be gone by now.
+    pub(crate) fn early_log(&self) -> Result<Option<std::fs::File>> {
+        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = early.log.as_ref().map(std::fs::File::try_clone);
+        log.transpose()
+            .map_err(Error::io("duplicate", self.dir().join(layout::LOG_FILE)))
     }
 
     /// Removes the directory of an exec that has ended, once its shim is gone.

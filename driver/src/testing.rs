@@ -61,12 +61,8 @@ impl FakeShim {
         let start_time = me.start_time.to_string();
         std::fs::write(dir.join(layout::START_TIME_FILE), start_time).unwrap();
         let lock = Lock::try_take(&dir.join(layout::SHIM_LOCK_FILE)).unwrap();
-        let exit = fifo::open_write_without_reader(&dir.join(layout::EXIT_FIFO)).unwrap();
-        Self {
-            dir,
-            lock,
-            exit: Some(exit.into()),
-        }
+        let exit = Some(open_exit(&dir));
+        Self { dir, lock, exit }
     }
 
     /// Its process, found as anybody would.
@@ -91,11 +87,22 @@ impl FakeShim {
         exit.write_all(&line).unwrap();
     }
 
+    /// What another does that adopts the process.
+    pub fn take_over(&mut self) {
+        self.exit = Some(open_exit(&self.dir));
+        self.lock = Lock::try_take(&self.dir.join(layout::SHIM_LOCK_FILE)).unwrap();
+    }
+
     /// Step 8.
     pub fn leave(&mut self) {
         self.lock = None;
         self.exit = None;
     }
+}
+
+fn open_exit(dir: &Path) -> File {
+    let exit = fifo::open_write_without_reader(&dir.join(layout::EXIT_FIFO));
+    exit.unwrap().into()
 }
 
 /// The end that every fake shim sees.

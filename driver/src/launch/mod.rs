@@ -168,6 +168,7 @@ impl Launch {
             early: Early {
                 stdout: output(Stream::Stdout)?,
                 stderr: output(Stream::Stderr)?,
+                log: None,
             },
         })
     }

@@ -41,6 +41,8 @@ pub struct Streams {
 pub(crate) struct Early {
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
+    /// The log's first file.
+    pub log: Option<File>,
 }
 
 impl Early {
@@ -49,6 +51,7 @@ impl Early {
         Self {
             stdout: self.stdout.take(),
             stderr: self.stderr.take(),
+            log: None,
         }
     }
 }
