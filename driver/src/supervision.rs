@@ -25,8 +25,15 @@ impl Driver {
         let taken = Lock::try_take(&path).map_err(Error::io("lock", &path))?;
         taken.map(Supervision).ok_or_else(|| Error::Supervised {
             root: self.root().to_owned(),
-            pid: File::open(&path).ok().and_then(|file| flock::holder(&file)),
+            pid: self.supervisor(),
         })
+    }
+
+    /// Who supervises the root at this moment, as far as the kernel tells.
+    pub fn supervisor(&self) -> Option<i32> {
+        // Not by trying the lock: somebody who takes it at this moment would be told that another has it.
+        let lock = File::open(self.root().join(layout::SUPERVISE_LOCK_FILE));
+        flock::holder(&lock.ok()?)
     }
 }
 
@@ -47,6 +54,7 @@ mod tests {
             matches!(error, Error::Supervised { pid, .. } if pid == me),
             "{error}"
         );
+        assert_eq!(driver.supervisor(), me);
         drop(first);
         // A child that another test has just forked holds it too, until it executes.
         let deadline = Instant::now() + Duration::from_secs(10);

@@ -439,7 +439,7 @@ fn bad_words_are_one_line_and_change_nothing() {
     for (words, wanted) in [
         (
             &["--since", "yesterday"][..],
-            "is neither a time, a duration",
+            "how long ago (10m), or a cursor",
         ),
         (&["--since", "web@x"], "is not ID@LOG.GENERATION.OFFSET"),
         (&["--format", "xml"], "xml"),

@@ -113,7 +113,10 @@ impl std::error::Error for BadEntry {}
 
 /// RFC 3339 with seconds, any number of digits after them, and `Z` or an offset: other writers use local time. Only what a
 /// [`Stamp`] can name.
-fn parse_time(text: &str) -> Result<SystemTime, BadEntry> {
+///
+/// # Errors
+/// It is no such time.
+pub fn parse_time(text: &str) -> Result<SystemTime, BadEntry> {
     let local = |text: &str| humantime::parse_rfc3339(text).ok();
     // The parser would also have a blank there.
     let has_t = text.as_bytes().get(10) == Some(&b'T');

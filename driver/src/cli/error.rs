@@ -86,6 +86,14 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// Times are asked for of output that has none.
+    #[error(
+        "logs {id}: it was not logged, and what was left unread of it has no times; leave out --since, --until and --timestamps"
+    )]
+    NoTimes {
+        /// The container.
+        id: ContainerId,
+    },
     /// ps(1) failed; these are its own words.
     #[error("ps: {0}")]
     Ps(String),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use holdfast::{ContainerId, Cursor, Events, Since, StateChange};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::error::{Error, Result};
 use super::globals::Globals;
 use super::logging::Reporter;
+use super::moment::Moment;
 use super::output::{Format, offer};
 
 /// Flags of `events`.
@@ -52,11 +53,9 @@ impl FromStr for From {
             let cursor = text.parse::<Cursor>().map_err(|e| e.to_string())?;
             return Ok(Self(Since::Cursor(cursor)));
         }
-        let time = humantime::parse_rfc3339_weak(text).ok().or_else(|| {
-            let ago = humantime::parse_duration(text).ok()?;
-            SystemTime::now().checked_sub(ago)
-        });
-        let time = time.ok_or("is neither a time, a duration, nor a cursor")?;
+        let Moment(time) = text
+            .parse()
+            .map_err(|words| format!("{words}, or a cursor"))?;
         Ok(Self(Since::Time(time)))
     }
 }

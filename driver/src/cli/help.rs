@@ -19,6 +19,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Look at them",
         &[
             "list",
+            "logs",
             "ps",
             "processes",
             "top",

@@ -15,7 +15,9 @@ mod inspect;
 mod launch;
 mod list;
 mod logging;
+mod logs;
 mod mistake;
+mod moment;
 mod output;
 mod processes;
 mod ps;
@@ -118,6 +120,17 @@ Examples:
 
 The end of our input closes the process's stdin. With a terminal, detach with Ctrl-P Ctrl-Q.")]
     Attach(attach::AttachArgs),
+    /// Show what a process has written, where its output is logged
+    ///
+    /// Its stdout comes on ours and its stderr on ours, byte for byte; nobody else misses what is shown. Of a process that
+    /// has ended and was not logged, what nobody had read is shown.
+    #[command(after_help = "\
+Examples:
+  holdfast logs web                   everything that is kept
+  holdfast logs -f --tail 100 web     the last 100 lines, and what comes until it ends
+  holdfast logs --since 10m -t web    of the last ten minutes, each line with its time
+  holdfast logs web job               of its exec named job")]
+    Logs(logs::LogsArgs),
     /// Wait for processes to end and print their exit status
     ///
     /// Each is printed as soon as it is on record, also long after the process ended.
@@ -298,6 +311,7 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Start(args) => create::start(args, globals),
         Verb::Exec(args) => exec::exec(args, globals, reporter),
         Verb::Attach(args) => attach::attach(args, globals, reporter),
+        Verb::Logs(args) => logs::logs(args, globals, reporter),
         Verb::Wait(args) => control::wait(args, globals, reporter),
         Verb::Kill(args) => control::kill(args, globals),
         Verb::Pause(args) => control::pause(args, globals),

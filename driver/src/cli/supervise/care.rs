@@ -155,12 +155,8 @@ impl Supervisor {
             return Ok(());
         }
         let made = init.restarts();
-        let case = Case {
-            policy: container.restart_policy(),
-            stopped: container.is_marked_stopped(),
-            restarts: made.count.saturating_add(self.retry(id).failures),
-            record,
-        };
+        let mut case = Case::of(container, init, record);
+        case.restarts = case.restarts.saturating_add(self.retry(id).failures);
         match case.decide() {
             Decision::Leave => return Ok(()),
             Decision::GiveUp => {

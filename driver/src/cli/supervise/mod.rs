@@ -15,7 +15,7 @@ mod care;
 mod known;
 mod notify;
 mod outlet;
-mod policy;
+pub mod policy;
 mod queue;
 mod report;
 mod roster;

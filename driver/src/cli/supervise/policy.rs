@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use holdfast::{ExitRecord, ExitStatus, RestartPolicy, Restarts};
+use holdfast::{Container, ExitRecord, ExitStatus, Process, RestartPolicy, Restarts};
 
 /// The first delay; each further restart in a row doubles it.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -36,7 +36,17 @@ pub struct Case<'a> {
     pub record: &'a ExitRecord,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// What the files say of a container whose process has ended.
+    pub fn of(container: &Container, init: &Process, record: &'a ExitRecord) -> Self {
+        Self {
+            policy: container.restart_policy(),
+            stopped: container.is_marked_stopped(),
+            restarts: init.restarts().count,
+            record,
+        }
+    }
+
     /// Decides.
     pub fn decide(&self) -> Decision {
         match self.policy {
