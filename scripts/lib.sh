@@ -62,6 +62,7 @@ packages() {
     ps) echo procps ;;
     mke2fs) echo e2fsprogs ;;
     xz) echo xz-utils ;;
+    man) echo man-db ;;
     *) echo "$1" ;;
     esac
 }

@@ -11,6 +11,9 @@ use holdfast::Driver;
 use super::error::{Error, Result};
 use super::logging::LogFormat;
 
+/// Where the root is preset.
+pub const ROOT_VARIABLE: &str = "HOLDFAST_ROOT";
+
 /// Flags of every verb.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
@@ -80,7 +83,7 @@ impl Globals {
     /// There is no usable root; a path cannot be made absolute, or is not UTF-8.
     pub fn driver(&self) -> Result<Driver> {
         let mut builder = Driver::builder().runtime_args(self.runtime_args()?);
-        if let Some(root) = or_preset(&self.root, "HOLDFAST_ROOT") {
+        if let Some(root) = or_preset(&self.root, ROOT_VARIABLE) {
             builder = builder.root(absolute(&root)?);
         }
         if let Some(runtime) = or_preset(&self.runtime, "HOLDFAST_RUNTIME") {

@@ -46,7 +46,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Look after their shims",
         &["supervise", "recover", "upgrade"],
     ),
-    ("Look up", &["spec", "features", "help"]),
+    ("Look up", &["spec", "features", "completions", "help"]),
 ];
 
 /// What is to be shown for these words, which ask for help: made only then, for it takes a few milliseconds. With a mistake in

@@ -3,6 +3,7 @@
 
 mod attach;
 mod care;
+mod complete;
 mod control;
 mod create;
 mod ending;
@@ -16,6 +17,7 @@ mod launch;
 mod list;
 mod logging;
 mod logs;
+mod man;
 mod mistake;
 mod moment;
 mod output;
@@ -276,10 +278,25 @@ Examples:
   holdfast upgrade --all                        after a new holdfast-shim was installed over the old one
   holdfast upgrade --shim /opt/new/holdfast-shim web")]
     Upgrade(recover::UpgradeArgs),
+    /// Print what makes a shell complete our words
+    ///
+    /// Verbs, flags, files and signals, and the containers and processes that are there. Packages bring it along.
+    #[command(after_help = "\
+Examples:
+  source <(holdfast completions bash)        in ~/.bashrc
+  source <(holdfast completions zsh)         in ~/.zshrc, after compinit
+  holdfast completions fish | source         in ~/.config/fish/config.fish")]
+    Completions(complete::CompletionsArgs),
+    /// Write the pages of the manual
+    #[command(hide = true)]
+    ManPages(man::ManPagesArgs),
 }
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
+    if let Some(answered) = complete::answer() {
+        return answered;
+    }
     signal::keep_children();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -333,6 +350,8 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Recover(args) => recover::recover(args, globals, reporter),
         Verb::Supervise(args) => supervise::supervise(args, globals),
         Verb::Upgrade(args) => recover::upgrade(args, globals, reporter),
+        Verb::Completions(args) => complete::completions(args),
+        Verb::ManPages(args) => man::man_pages(args),
     }
 }
 
