@@ -18,6 +18,8 @@ pub enum Message {
         /// Height in characters.
         rows: u16,
     },
+    /// Type 2: open the log's files again, by their names.
+    ReopenLogs,
     /// Type 3: execute the shim's (possibly replaced) executable in place.
     Reexec,
     /// Type 4: `deadline` was written, or removed.
@@ -59,6 +61,7 @@ impl Message {
         match self {
             Message::CloseStdin => "0 0 0\n".to_owned(),
             Message::Resize { columns, rows } => format!("1 {columns} {rows}\n"),
+            Message::ReopenLogs => "2 0 0\n".to_owned(),
             Message::Reexec => "3 0 0\n".to_owned(),
             Message::Deadline => "4 0 0\n".to_owned(),
         }
@@ -83,6 +86,7 @@ impl Message {
                 (Ok(columns), Ok(rows)) => Ok(Message::Resize { columns, rows }),
                 _ => Err(BadLine::BadSize(a, b)),
             },
+            Some([2, _, _]) => Ok(Message::ReopenLogs),
             Some([3, _, _]) => Ok(Message::Reexec),
             Some([4, _, _]) => Ok(Message::Deadline),
             Some([kind, _, _]) => Err(BadLine::UnknownType(kind)),
@@ -174,6 +178,7 @@ mod tests {
                 columns: 80,
                 rows: 24,
             },
+            Message::ReopenLogs,
             Message::Reexec,
         ] {
             assert_eq!(read(&[message.encode().as_bytes()]), [Ok(message)]);
@@ -205,7 +210,7 @@ mod tests {
             b"\0\xff\x80",
             b"1 -1 24",
             b"1 80 65536",
-            b"2 0 0",
+            b"4 0 0",
             b"-1 0 0",
             b"99999999999999999999 0 0",
             b"1 80 24\r\r1",

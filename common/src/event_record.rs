@@ -285,6 +285,7 @@ mod tests {
             status,
             oom_killed,
             timed_out: oom_killed == Some(true),
+            dropped: Default::default(),
             source: Source::Reaped,
         };
         EventRecord::of_end(ProcessId::init(), identity(), &record)

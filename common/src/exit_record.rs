@@ -1,6 +1,7 @@
 //! How a process ended: [`ExitStatus`], and the [`ExitRecord`] that `exit.json` and `exitStatus` hold. A status is
 //! never invented: it was reaped, read through a pidfd, or is unknown with a reason.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -88,6 +89,8 @@ pub struct ExitRecord {
     pub timed_out: bool,
     /// Where the status comes from.
     pub source: Source,
+    /// How many bytes of its output were dropped, by log driver, and by stream where it was spilled; only what is not 0.
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// `exit.json`, key by key.
@@ -109,6 +112,8 @@ struct Encoded {
     source: Source,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    dropped: BTreeMap<String, u64>,
 }
 
 impl From<ExitRecord> for Encoded {
@@ -123,6 +128,7 @@ impl From<ExitRecord> for Encoded {
             timed_out: record.timed_out,
             source: record.source,
             reason: None,
+            dropped: record.dropped,
         };
         match record.status {
             ExitStatus::Code(code) => encoded.code = Some(code),
@@ -167,6 +173,7 @@ impl TryFrom<Encoded> for ExitRecord {
             oom_killed: encoded.oom_killed,
             timed_out: encoded.timed_out,
             source: encoded.source,
+            dropped: encoded.dropped,
         })
     }
 }
@@ -226,6 +233,7 @@ mod tests {
             oom_killed: None,
             timed_out: false,
             source,
+            dropped: BTreeMap::new(),
         }
     }
 

@@ -21,7 +21,8 @@ pub struct Output {
     /// Descriptor 2 is what descriptor 1 is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub merge_stderr: bool,
-    /// The log of the streams that are logged.
+    /// The log of the streams that are logged. An `asciicast` in it records what a terminal shows wherever that goes; where no
+    /// stream is logged it is alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogOptions>,
     /// What becomes of what nobody reads, for the streams that are spilled.
@@ -86,7 +87,11 @@ pub enum LogDriver {
         path: Option<PathBuf>,
     },
     /// The system's journal, by its native protocol.
-    Journald {},
+    Journald {
+        /// Its socket, if not the usual one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<PathBuf>,
+    },
     /// A recording of a terminal (asciinema v2), which is never rotated.
     Asciicast {
         /// The file.
@@ -95,6 +100,16 @@ pub enum LogDriver {
 }
 
 impl LogDriver {
+    /// Its name, as in `driver`.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            LogDriver::Cri { .. } => "cri",
+            LogDriver::JsonFile { .. } => "json-file",
+            LogDriver::Journald { .. } => "journald",
+            LogDriver::Asciicast { .. } => "asciicast",
+        }
+    }
+
     /// Its file, for a process of this directory; `None` for the journal.
     pub fn file(&self, process_dir: &Path) -> Option<PathBuf> {
         let or = |path: &Option<PathBuf>, name: &str| match path {
@@ -104,7 +119,7 @@ impl LogDriver {
         match self {
             LogDriver::Cri { path } => Some(or(path, layout::LOG_FILE)),
             LogDriver::JsonFile { path } => Some(or(path, layout::JSON_LOG_FILE)),
-            LogDriver::Journald {} => None,
+            LogDriver::Journald { .. } => None,
             LogDriver::Asciicast { path } => Some(path.clone()),
         }
     }
@@ -140,7 +155,27 @@ pub enum WhenFull {
     DropOldest,
 }
 
+impl LogOptions {
+    /// Without the recording, which is not of the log's making; `None` when nothing else is left.
+    pub fn without_record(mut self) -> Option<Self> {
+        self.drivers
+            .retain(|driver| !matches!(driver, LogDriver::Asciicast { .. }));
+        (!self.drivers.is_empty()).then_some(self)
+    }
+}
+
 impl Output {
+    /// The file that a terminal is recorded in.
+    pub fn record(&self) -> Option<&Path> {
+        self.log
+            .iter()
+            .flat_map(|log| &log.drivers)
+            .find_map(|driver| match driver {
+                LogDriver::Asciicast { path } => Some(path.as_path()),
+                _ => None,
+            })
+    }
+
     /// Who moves a stream; `None` for the kernel.
     pub fn moved(&self, stream: Stream) -> Option<Moved> {
         match stream {
@@ -163,7 +198,7 @@ mod tests {
                 LogDriver::JsonFile {
                     path: Some("/l/j".into()),
                 },
-                LogDriver::Journald {},
+                LogDriver::Journald { path: None },
             ],
             labels: [("a".to_owned(), "b".to_owned())].into(),
             ..LogOptions::default()

@@ -151,6 +151,11 @@ impl ProcessState {
         self.holdfast.as_ref()?.output.as_ref()
     }
 
+    /// Whether its descriptor 2 is what its descriptor 1 is.
+    pub fn merges_stderr(&self) -> bool {
+        self.output().is_some_and(|output| output.merge_stderr)
+    }
+
     /// Who moves a stream's bytes; `None` for the kernel.
     pub fn moved(&self, stream: Stream) -> Option<Moved> {
         self.output()?.moved(stream)

@@ -112,6 +112,7 @@ impl Driver {
         }
 
         let mut process_state = ProcessSpec::new(bundle.process.clone()).to_state();
+        options.stdio.check_new()?;
         let plan = Plan::new(
             &options.stdio,
             process_state.terminal,
@@ -132,6 +133,7 @@ impl Driver {
         process_state.root_gid = bundle.root_gid;
         process_state.holdfast = Some(process_state::Extension {
             inherit: plan.inherit.clone(),
+            output: plan.output.clone(),
             console_socket: optional_path(options.console_socket.as_deref())?,
             preserve_fds: options.preserve_fds,
             no_new_keyring: options.no_new_keyring,

@@ -164,6 +164,7 @@ impl End {
             status: ExitStatus::Code(number),
             oom_killed: None,
             timed_out: false,
+            dropped: Default::default(),
             source: Source::Reaped,
         }))
     }

@@ -175,6 +175,47 @@ pub enum Error {
         /// The stream.
         stream: Stream,
     },
+    /// Stdin cannot have a policy for output.
+    #[error("stdin cannot be logged or spilled: it is read")]
+    StdinIsRead,
+    /// There are options for a policy that no stream has.
+    #[error("nothing to {what}: neither stdout nor stderr has the policy {what}")]
+    NothingTo {
+        /// The policy.
+        what: &'static str,
+    },
+    /// Whoever has the console socket has the output.
+    #[error(
+        "with a console socket the output is its owner's: it cannot be logged, spilled, recorded or merged"
+    )]
+    OutputOfConsole,
+    /// A terminal has one stream of output.
+    #[error("stderr cannot be merged: with a terminal, everything comes on stdout anyway")]
+    MergeWithTerminal,
+    /// Only terminals are recorded.
+    #[error("nothing to record: the process has no terminal")]
+    NoTerminalToRecord,
+    /// A recording would go on in a file that has something else in it.
+    #[error("record {}: it exists already; name another file", path.display())]
+    RecordExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two logs would be written to one place.
+    #[error("two logs would go to {}; give each a path of its own", place.display())]
+    LogTwice {
+        /// The file, or the journal.
+        place: PathBuf,
+    },
+    /// Something else bears a log's name.
+    #[error("open log {}: not a regular file", path.display())]
+    NotALogFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A label of a log has no name.
+    #[error("a log's label needs a name: KEY=VALUE")]
+    EmptyLabel,
     /// A descriptor that the process should get is not open, or is close-on-exec.
     #[error("descriptor {number} is not open for the process to inherit")]
     NotOpen {

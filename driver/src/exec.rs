@@ -42,6 +42,7 @@ impl Container {
 
         let mut process_state = process.to_state();
         let console = options.console_socket.is_some();
+        options.stdio.check_new()?;
         let plan = Plan::new(&options.stdio, process_state.terminal, console, &dir)?;
         plan.tell(&mut process_state);
         process_state.exec = true;
@@ -53,6 +54,7 @@ impl Container {
         process_state.root_gid = init.process_state().root_gid;
         process_state.holdfast = Some(Extension {
             inherit: plan.inherit.clone(),
+            output: plan.output.clone(),
             console_socket: optional_path(options.console_socket.as_deref())?,
             preserve_fds: options.preserve_fds,
             auto_remove: options.auto_remove,

@@ -87,6 +87,7 @@ impl Driver {
                     rows: 0,
                 },
             ),
+            ("reopenLogs", Message::ReopenLogs),
             ("reexec", Message::Reexec),
             ("deadline", Message::Deadline),
         ];

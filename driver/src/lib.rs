@@ -94,6 +94,7 @@ pub use holdfast_common::id::{ContainerId, IdError, ProcessId};
 pub use holdfast_common::identity::Identity;
 pub use holdfast_common::layout::Stream;
 pub use holdfast_common::oci;
+pub use holdfast_common::output::{LogDriver, LogOptions, SpillOptions, WhenFull};
 pub use holdfast_common::process_state::ProcessState;
 pub use holdfast_common::restart::{BadRestartPolicy, RestartPolicy, Restarts};
 pub use holdfast_common::shim_record::ShimRecord;

@@ -116,6 +116,7 @@ impl ProcessFd {
             status,
             oom_killed: None,
             timed_out: false,
+            dropped: Default::default(),
             source,
         }
     }

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 
 use holdfast_common::identity::Identity;
 use holdfast_common::layout::{self, Stream};
+use holdfast_common::output::{LogOptions, Moved};
 use holdfast_common::process_state::{Extension, ProcessState};
 use holdfast_common::request::Wire;
 use holdfast_common::restart::{RestartPolicy, Restarts};
@@ -104,6 +105,7 @@ impl Container {
         state.root_uid = bundle.root_uid;
         state.root_gid = bundle.root_gid;
         state.holdfast = Some(Extension {
+            output: plan.output.clone(),
             launcher: this_process(),
             restarts,
             ..ours
@@ -175,7 +177,13 @@ pub(crate) fn this_process() -> Option<Identity> {
 
 /// The policies that lead to the streams that a process had.
 fn same_stdio(state: &ProcessState, dir: &Path) -> Stdio {
+    let output = state.output().cloned().unwrap_or_default();
     let policy = |stream: Stream, path: &str| {
+        match output.moved(stream) {
+            Some(Moved::Log) => return Policy::Log,
+            Some(Moved::Spill) => return Policy::Spill,
+            None => (),
+        }
         if path.is_empty() || state.inherits(stream) {
             return Policy::Null;
         }
@@ -191,21 +199,49 @@ fn same_stdio(state: &ProcessState, dir: &Path) -> Stdio {
         stdin: policy(Stream::Stdin, &state.stdin),
         stdout: policy(Stream::Stdout, &state.stdout),
         stderr: policy(Stream::Stderr, &state.stderr),
+        merge_stderr: output.merge_stderr,
+        record: output.record().map(Path::to_owned),
+        log: output.log.and_then(LogOptions::without_record),
+        spill: output.spill,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_common::output::SpillOptions;
 
     #[test]
     fn streams_go_where_they_went() {
         let dir = Path::new("/r/web/init");
+        let scratch = crate::testing::scratch("restart-streams");
+        let mixed = Stdio {
+            stdout: Policy::Spill,
+            stderr: Policy::Log,
+            log: Some(LogOptions {
+                max_size: 7,
+                ..LogOptions::default()
+            }),
+            spill: Some(SpillOptions {
+                max: 9,
+                ..SpillOptions::default()
+            }),
+            ..Stdio::default()
+        };
+        let recorded = Stdio {
+            record: Some(scratch.join("cast")),
+            ..Stdio::default()
+        };
         for (stdio, terminal) in [
             (Stdio::default(), false),
             (Stdio::default(), true),
             (Stdio::all(Policy::Null), false),
             (Stdio::all(Policy::Path("/dev/zero".into())), false),
+            (Stdio::all(Policy::Log), false),
+            (Stdio::all(Policy::Log), true),
+            (Stdio::all(Policy::Spill), false),
+            (mixed, false),
+            (recorded, true),
         ] {
             let plan = Plan::new(&stdio, terminal, false, dir).unwrap();
             let mut state = ProcessState {
@@ -213,6 +249,10 @@ mod tests {
                 ..ProcessState::default()
             };
             plan.tell(&mut state);
+            state.holdfast = Some(Extension {
+                output: plan.output.clone(),
+                ..Extension::default()
+            });
             let again = Plan::new(&same_stdio(&state, dir), terminal, false, dir).unwrap();
             assert_eq!(again, plan);
         }

@@ -113,6 +113,7 @@ fn reaped(code: u8) -> ExitRecord {
         status: ExitStatus::Code(code),
         oom_killed: None,
         timed_out: false,
+        dropped: Default::default(),
         source: Source::Reaped,
     }
 }

@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::handover::{Direct, Holding, Stdio};
 use crate::launch;
 use crate::launcher::Launcher;
+use crate::output::Output;
 use crate::seccomp::Store;
 use crate::{events, hold, isolation, memory, record};
 
@@ -124,6 +125,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
     } else {
         None
     };
+    let output = output_again(&wire, &state, living);
     let holding = Holding {
         kind: launch::kind(&wire, &state),
         runtime_args: state.runtime_args.iter().map(Into::into).collect(),
@@ -134,6 +136,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         claim,
         reader: Default::default(),
         stdio: Stdio::Direct(hold_again(&state)),
+        output,
         memory,
         seccomp,
         asked: 0,
@@ -184,6 +187,7 @@ fn unknown(identity: &Identity) -> ExitRecord {
         oom_killed: None,
         timed_out: deadline.is_some_and(|deadline| deadline.over.is_some()),
         source: Source::Unknown,
+        dropped: Default::default(),
     }
 }
 
@@ -205,6 +209,19 @@ fn seccomp_again(wire: &Wire, state: &ProcessState) -> Option<Box<Store>> {
     Some(store)
 }
 
+/// What the dead shim moved, by its names. Where that cannot be had, the process waits for a reader that is not there: somebody must
+/// see to it.
+fn output_again(wire: &Wire, state: &ProcessState, living: bool) -> Option<Box<Output>> {
+    if state.terminal && living {
+        // Nothing comes of it any more.
+        return None;
+    }
+    Output::open(&wire.id.to_string_lossy(), state).unwrap_or_else(|e| {
+        log::error!("{e}");
+        None
+    })
+}
+
 /// The ends that the dead shim held, by their names. What the process holds has kept the FIFOs' content. An end that cannot
 /// be had is none: the process goes on all the same.
 fn hold_again(state: &ProcessState) -> Direct {
@@ -215,7 +232,7 @@ fn hold_again(state: &ProcessState) -> Direct {
         let path = Path::new(state.stdio(stream));
         let is_fifo = std::fs::metadata(path)
             .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type()));
-        if state.inherits(stream) || !is_fifo {
+        if state.inherits(stream) || state.moved(stream).is_some() || !is_fifo {
             return None;
         }
         how(path)

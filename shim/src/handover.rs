@@ -6,7 +6,7 @@ mod stdio;
 mod words;
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -17,6 +17,7 @@ use holdfast_common::sys::exec;
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::memory::{Kills, Memory};
+use crate::output::{Output, OutputWords};
 use crate::seccomp::{Store, StoreWords};
 
 pub use stdio::{Direct, Stdio, Terminal};
@@ -28,7 +29,7 @@ use stdio::StdioWords;
 pub const HOLD: &str = "hold";
 
 /// The version of the words after [`HOLD`]: a shim understands those of its own version and of older ones.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// Asks a shim for its [`PROTOCOL`].
 pub const PROTOCOL_OPTION: &str = "--handover-protocol";
 
@@ -53,6 +54,8 @@ pub struct Holding {
     pub reader: LineReader,
     /// What is held of its stdio.
     pub stdio: Stdio,
+    /// What is moved of its output; none where the kernel does.
+    pub output: Option<Box<Output>>,
     /// What is watched of its container's memory; none for an exec, or where nothing can be known.
     pub memory: Option<Memory>,
     /// The container's store of seccomp listeners, where it has one.
@@ -81,7 +84,14 @@ impl Holding {
     /// Executes the shim in place, to go on in *hold* with an address space as small as can be. Returns only when that
     /// failed, and then nothing has changed.
     pub fn replace_self(&self) -> Error {
-        let Words { words, fds } = self.encode();
+        let Words { words, fds, owned } = match self.encode() {
+            Ok(words) => words,
+            Err(e) => return e,
+        };
+        let fds: Vec<_> = fds
+            .into_iter()
+            .chain(owned.iter().map(AsFd::as_fd))
+            .collect();
         let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
         let cause = exec::replace(&self.executable, &words, &fds);
         Error::Io {
@@ -91,7 +101,7 @@ impl Holding {
         }
     }
 
-    fn encode(&self) -> Words<'_> {
+    fn encode(&self) -> Result<Words<'_>, Error> {
         let mut out = Words::default();
         out.words.push(self.executable.clone().into_os_string());
         out.words.extend(self.wire.encode().map(OsStr::to_owned));
@@ -118,13 +128,16 @@ impl Holding {
             }
             Some(_) | None => out.words.push("bad-line".into()),
         }
-        out.fd("lock", &self.claim.lock);
-        out.fd("exit", &self.claim.exit);
-        out.fd("control", &self.claim.control);
+        out.fd("lock", self.claim.lock.as_fd());
+        out.fd("exit", self.claim.exit.as_fd());
+        out.fd("control", self.claim.control.as_fd());
         out.maybe_fd("pidfd", self.pidfd.as_ref());
         self.stdio.encode(&mut out);
+        if let Some(output) = &self.output {
+            output.encode(&mut out)?;
+        }
         if let Some(memory) = &self.memory {
-            out.fd("memory", &memory.counter);
+            out.fd("memory", memory.counter.as_fd());
             out.maybe_fd("memory-wake", memory.wake.as_ref());
             out.value("kills", OsStr::new(&memory.kills.to_string()));
         }
@@ -135,7 +148,7 @@ impl Holding {
             out.words.push("--".into());
             out.words.extend(self.runtime_args.iter().cloned());
         }
-        out
+        Ok(out)
     }
 
     /// Understands the words that follow [`HOLD`], and takes over the descriptors they name.
@@ -146,6 +159,7 @@ impl Holding {
         let (mut asked, mut again) = (0, false);
         let (mut lock, mut exit, mut control) = (None, None, None);
         let mut stdio = StdioWords::default();
+        let mut output = OutputWords::default();
         let (mut counter, mut wake, mut kills) = (None, None, Kills::default());
         let mut seccomp = StoreWords::default();
         for word in words.by_ref() {
@@ -178,6 +192,9 @@ impl Holding {
                 "memory-wake" => wake = Some(descriptor(&word, value)?),
                 "kills" => kills = number(&word, value)?,
                 _ if key.starts_with("seccomp-") => seccomp.take(key, value, &word)?,
+                _ if key.starts_with("output-") && key != "output-hold" => {
+                    output.take(key, value, &word)?;
+                }
                 _ if stdio.take(key, value, &word)? => (),
                 _ => return Err(RequestError::Unknown(word).into()),
             }
@@ -195,7 +212,8 @@ impl Holding {
                 control: control.ok_or(RequestError::Missing("control="))?,
             },
             reader,
-            stdio: stdio.stdio()?,
+            stdio: stdio.stdio(),
+            output: output.output()?,
             memory: counter.map(|counter| Memory::taken_over(counter, wake, kills)),
             seccomp: seccomp.store()?,
             asked,

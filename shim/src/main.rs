@@ -5,6 +5,7 @@
 //! - [`handover`]: what launch learned, as a few words of argv and open descriptors, through `execve`;
 //! - [`hold`]: waits with the process until it ends, then leaves in order;
 //! - [`memory`]: kills for want of memory; [`events`]: lines in the container's event log;
+//! - [`output`]: the output whose bytes the shim moves, into logs and spills;
 //! - [`seccomp`]: the store of seccomp listeners, where a container has one;
 //! - [`runtime`]: the OCI runtime's command lines; [`log`]: shim-log.json; [`record`]: shim.json; [`error`]: what can go wrong.
 //!
@@ -24,6 +25,7 @@ mod launch;
 mod launcher;
 mod log;
 mod memory;
+mod output;
 mod record;
 mod runtime;
 mod seccomp;

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod fd;
 pub mod fifo;
 pub mod flock;
+pub mod memory;
 pub mod pidfd;
 pub mod process;
 pub mod pty;

@@ -70,6 +70,12 @@ pub enum Error {
     /// `HOLDFAST_STDIO` is set to nonsense.
     #[error("HOLDFAST_STDIO: {0}")]
     BadPreset(super::stdio::BadPolicy),
+    /// `--log-path` with more or less than one file to be.
+    #[error("--log-path {}: whose path it is cannot be told; give each log driver its own, as DRIVER:PATH", path.display())]
+    WhoseLogPath {
+        /// The path.
+        path: PathBuf,
+    },
     /// A process without any FIFO.
     #[error("attach {id}: none of its streams is a fifo; it was started with other stdio")]
     NothingToAttach {

@@ -27,6 +27,7 @@ mod recover;
 mod run;
 mod session;
 mod signal_name;
+mod size;
 mod spec;
 mod stats;
 mod stdio;

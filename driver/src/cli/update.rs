@@ -9,6 +9,7 @@ use holdfast::{ContainerId, Resources};
 use super::error::{Error, Result};
 use super::globals::Globals;
 use super::logging::Reporter;
+use super::size::limit as size;
 
 /// More than this is no resources object, bytes.
 const MOST: u64 = 1 << 20;
@@ -130,69 +131,4 @@ fn read(file: &Path) -> Result<Vec<u8>> {
         return Err(Error::io("read resources", file, cause));
     }
     Ok(bytes)
-}
-
-/// Bytes, or a number with a unit, as runc takes it (docker's `RAMInBytes`): `64M`, `64MiB` and `64mb` are all 64 × 1024².
-fn size(text: &str) -> std::result::Result<i64, String> {
-    let wrong = || "give bytes, or a size such as 64M or 1.5GiB, or -1 for no limit".to_owned();
-    if text == "-1" {
-        return Ok(-1);
-    }
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let unit = unit.trim_start().to_ascii_lowercase();
-    let letter = unit.trim_end_matches('b').trim_end_matches('i');
-    let power: u32 = match (letter, &*unit) {
-        ("", "" | "b") => 0,
-        ("k", _) => 1,
-        ("m", _) => 2,
-        ("g", _) => 3,
-        ("t", _) => 4,
-        ("p", _) => 5,
-        _ => return Err(wrong()),
-    };
-    if !["", "b", "i", "ib"].contains(&&unit[letter.len()..]) {
-        return Err(wrong());
-    }
-    let scale = 1_i64 << (10 * power);
-    if let Ok(whole) = number.parse::<i64>() {
-        return whole.checked_mul(scale).ok_or_else(wrong);
-    }
-    let fraction: f64 = number.parse().map_err(|_| wrong())?;
-    let bytes = fraction * scale as f64;
-    if !(0.0..9e18).contains(&bytes) {
-        return Err(wrong());
-    }
-    // Of a fraction of a unit nobody means the last byte.
-    #[expect(clippy::cast_possible_truncation, reason = "checked above")]
-    Ok(bytes as i64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_taken_as_runc_takes_them() {
-        for (text, wanted) in [
-            ("-1", -1),
-            ("0", 0),
-            ("1234", 1234),
-            ("32b", 32),
-            ("2k", 2048),
-            ("64M", 64 << 20),
-            ("64MiB", 64 << 20),
-            ("64 mb", 64 << 20),
-            ("1.5g", 3 << 29),
-            ("1T", 1 << 40),
-            ("4Pi", 1 << 52),
-        ] {
-            assert_eq!(size(text), Ok(wanted), "{text}");
-        }
-        for text in [
-            "", "-2", "M", "1X", "1.2.3", "1 2", "64MM", "1bi", "i", "5i", "9999999P", "1e3", "٣",
-        ] {
-            assert!(size(text).is_err(), "{text}");
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //!
 //! and then waits for the shim's report. From the shim's commit on, the directory is not the driver's to clean up.
 
+mod logs;
 mod spawn;
 mod staging;
 
@@ -144,14 +145,20 @@ impl Launch {
             state.write(staging)?;
             EventLog::of(staging).make()?;
         }
-        let streams = self.plan.fifos.iter().map(|stream| stream.name());
-        for name in [layout::CONTROL_FIFO, layout::EXIT_FIFO]
-            .into_iter()
-            .chain(streams)
-        {
+        let streams = self
+            .plan
+            .fifos
+            .iter()
+            .map(|stream| stream.name().to_owned());
+        let inner = self.plan.inner.iter().map(|stream| stream.inner_fifo());
+        let own = [layout::CONTROL_FIFO, layout::EXIT_FIFO].map(str::to_owned);
+        for name in own.into_iter().chain(streams).chain(inner) {
             make_fifo(&dir.join(name))?;
         }
         self.process_state.write(&dir)?;
+        if self.replace {
+            logs::carry(&self.place.join(&self.process), &dir);
+        }
 
         let open = |name: &str, how: fn(&Path) -> std::io::Result<_>| {
             let path = dir.join(name);

@@ -148,7 +148,7 @@ mod tests {
     fn the_first_file_that_can_be_read_is_the_log() {
         let path = Some(PathBuf::from("/var/log/web"));
         let state = logged(vec![
-            LogDriver::Journald {},
+            LogDriver::Journald { path: None },
             LogDriver::JsonFile { path: path.clone() },
             LogDriver::Cri { path: None },
         ]);
@@ -188,7 +188,7 @@ mod tests {
             (&terminal, Some(Stream::Stderr), "has a terminal"),
             (&logged(vec![cast]), None, "asciinema play /x.cast"),
             (
-                &logged(vec![LogDriver::Journald {}]),
+                &logged(vec![LogDriver::Journald { path: None }]),
                 None,
                 "journalctl CONTAINER_ID_FULL=web",
             ),

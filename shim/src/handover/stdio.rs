@@ -2,9 +2,7 @@
 //! with the rest of what a shim hands over.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
-
-use holdfast_common::request::RequestError;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::words::{Words, descriptor, pending};
 use crate::error::Error;
@@ -38,8 +36,8 @@ pub struct Terminal {
     pub input: Option<OwnedFd>,
     /// A write end of the input FIFO, until *close stdin*.
     pub input_hold: Option<OwnedFd>,
-    /// Where output goes: a FIFO or a file.
-    pub output: OwnedFd,
+    /// Where output goes: a FIFO or a file; none where [`Holding::output`](super::Holding::output) takes it.
+    pub output: Option<OwnedFd>,
     /// A read end of the output FIFO; none for a file.
     pub output_hold: Option<OwnedFd>,
     /// Input that was read from the FIFO and not yet taken by the terminal.
@@ -60,10 +58,10 @@ impl Stdio {
                 out.maybe_fd("stderr", held.stderr.as_ref());
             }
             Stdio::Terminal(held) => {
-                out.fd("master", &held.master);
+                out.fd("master", held.master.as_fd());
                 out.maybe_fd("input", held.input.as_ref());
                 out.maybe_fd("input-hold", held.input_hold.as_ref());
-                out.fd("output", &held.output);
+                out.maybe_fd("output", held.output.as_ref());
                 out.maybe_fd("output-hold", held.output_hold.as_ref());
                 out.bytes("pending-input", &held.pending_input);
                 out.bytes("pending-output", &held.pending_output);
@@ -117,19 +115,19 @@ impl StdioWords {
     }
 
     /// What they speak of.
-    pub fn stdio(self) -> Result<Stdio, Error> {
+    pub fn stdio(self) -> Stdio {
         let Some(master) = self.master else {
-            return Ok(Stdio::Direct(self.direct));
+            return Stdio::Direct(self.direct);
         };
-        Ok(Stdio::Terminal(Terminal {
+        Stdio::Terminal(Terminal {
             master,
             input: self.input,
             input_hold: self.input_hold,
-            output: self.output.ok_or(RequestError::Missing("output="))?,
+            output: self.output,
             output_hold: self.output_hold,
             pending_input: self.pending_input,
             pending_output: self.pending_output,
             mid_line: self.mid_line,
-        }))
+        })
     }
 }

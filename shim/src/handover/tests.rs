@@ -30,6 +30,7 @@ fn holding(stdio: Stdio, reader: LineReader) -> Holding {
         },
         reader,
         stdio,
+        output: None,
         memory: None,
         seccomp: None,
         asked: 3,
@@ -39,7 +40,7 @@ fn holding(stdio: Stdio, reader: LineReader) -> Holding {
 
 /// What comes out of the words of one shim in the next, which has the same descriptors.
 fn handed_over(before: Holding) -> (String, Holding) {
-    let words = before.encode().words;
+    let words = before.encode().unwrap().words;
     let shown = format!("{before:?}");
     // The next owner has them now.
     std::mem::forget(before);
@@ -65,7 +66,7 @@ fn everything_a_shim_knows_survives() {
         master: null(),
         input: Some(null()),
         input_hold: None,
-        output: null(),
+        output: Some(null()),
         output_hold: Some(null()),
         pending_input: b"\0\xff= ".to_vec(),
         pending_output: Vec::new(),

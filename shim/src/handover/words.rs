@@ -12,6 +12,7 @@ use holdfast_common::sys::fd;
 pub(crate) struct Words<'a> {
     pub(super) words: Vec<OsString>,
     pub(super) fds: Vec<BorrowedFd<'a>>,
+    pub(super) owned: Vec<OwnedFd>,
 }
 
 impl<'a> Words<'a> {
@@ -21,14 +22,20 @@ impl<'a> Words<'a> {
         self.words.push(word);
     }
 
-    pub(crate) fn fd(&mut self, key: &str, fd: &'a OwnedFd) {
+    pub(crate) fn fd(&mut self, key: &str, fd: BorrowedFd<'a>) {
         self.value(key, OsStr::new(&fd.as_raw_fd().to_string()));
-        self.fds.push(fd.as_fd());
+        self.fds.push(fd);
+    }
+
+    /// A descriptor that was made for the words alone.
+    pub(crate) fn own_fd(&mut self, key: &str, fd: OwnedFd) {
+        self.value(key, OsStr::new(&fd.as_raw_fd().to_string()));
+        self.owned.push(fd);
     }
 
     pub(crate) fn maybe_fd(&mut self, key: &str, fd: Option<&'a OwnedFd>) {
         if let Some(fd) = fd {
-            self.fd(key, fd);
+            self.fd(key, fd.as_fd());
         }
     }
 

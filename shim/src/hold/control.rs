@@ -20,6 +20,8 @@ pub enum Request {
     CloseStdin,
     /// Give its terminal this size.
     Resize(Size),
+    /// Open the log's files again, by their names.
+    ReopenLogs,
     /// Execute the shim's executable again.
     Reexec,
     /// Look at the moment on record at which the process's time is over.
@@ -63,6 +65,7 @@ impl Control {
                         Ok(Message::Resize { columns, rows }) => {
                             each(Request::Resize(Size { columns, rows }))
                         }
+                        Ok(Message::ReopenLogs) => each(Request::ReopenLogs),
                         Ok(Message::Reexec) => each(Request::Reexec),
                         Ok(Message::Deadline) => each(Request::Deadline),
                         Err(bad) => skip(bad_lines, &bad),

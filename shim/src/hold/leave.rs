@@ -1,13 +1,14 @@
 //! The shim's end, after the status is on record (steps 1 and 2 of docs/architecture.md's exit order):
 //! 3. the line in the event log, then the line on `exit`;
 //! 4. kill what is left of the container;
-//! 5. drain stdio, keep what nobody read;
+//! 5. drain stdio, write logs to the end, keep what nobody read;
 //! 6. `runtime delete`;
 //! 7. the directory, if the launch asked for that;
 //! 8. the lock, then `exit`.
 //!
 //! Every step is bounded in time, and none keeps the next from being taken.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use holdfast_common::exit_record::ExitRecord;
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, RECORD_LIMIT};
@@ -23,7 +25,8 @@ use holdfast_common::sys::process::{Children, reap};
 use nix::sys::signalfd::SignalFd;
 
 use super::terminal;
-use crate::handover::{Holding, Stdio, Terminal};
+use crate::handover::{Holding, Stdio};
+use crate::output::Output;
 use crate::{events, runtime};
 
 /// How long a runtime may take to kill, and the killed to end.
@@ -32,7 +35,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 const DELETE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes the steps.
-pub fn leave(holding: Holding, executed: Option<bool>, signals: &SignalFd) -> ExitCode {
+pub fn leave(mut holding: Holding, executed: Option<bool>, signals: &SignalFd) -> ExitCode {
     let mut told = events::tell_end(&holding, executed);
     if holding.kind.ours {
         // Whoever polls is woken; nobody there, nobody to wake.
@@ -44,8 +47,12 @@ pub fn leave(holding: Holding, executed: Option<bool>, signals: &SignalFd) -> Ex
     if holding.kind.shared_pids {
         kill_rest(&holding, signals);
     }
-    let Holding { stdio, .. } = &holding;
-    keep_unread(stdio);
+    let dropped = |output: &Option<Box<Output>>| output.as_ref().map(|it| it.dropped());
+    let before = dropped(&holding.output);
+    keep_unread(&mut holding.stdio, holding.output.as_deref_mut());
+    if let Some(dropped) = dropped(&holding.output).filter(|it| Some(it) != before.as_ref()) {
+        record_dropped(dropped);
+    }
     if matches!(&told, Err(e) if e.is_for_want_of_space()) {
         told = events::tell_end(&holding, executed);
     }
@@ -55,10 +62,11 @@ pub fn leave(holding: Holding, executed: Option<bool>, signals: &SignalFd) -> Ex
         kind,
         claim,
         stdio,
+        output,
         seccomp,
         ..
     } = holding;
-    drop(stdio);
+    drop((stdio, output));
     // And its sockets with it.
     drop(seccomp);
     let deleted = kind.exec || delete(&wire, &runtime_args, signals);
@@ -151,28 +159,46 @@ fn kill_rest(holding: &Holding, signals: &SignalFd) {
     }
 }
 
-/// Keeps what is in the FIFOs beside them: when the shim lets go and no reader holds on, they are emptied.
-fn keep_unread(stdio: &Stdio) {
+/// Writes to the end what the shim moves, and keeps what is in the FIFOs beside them: when the shim lets go and no reader holds on,
+/// they are emptied.
+fn keep_unread(stdio: &mut Stdio, mut output: Option<&mut Output>) {
+    if let Some(output) = &mut output {
+        output.unbind();
+    }
     match stdio {
         Stdio::Direct(held) => {
             keep(Stream::Stdout, held.stdout.as_ref(), &[]);
             keep(Stream::Stderr, held.stderr.as_ref(), &[]);
         }
         Stdio::Terminal(held) => {
-            let rest = drain(held);
-            keep(Stream::Stdout, held.output_hold.as_ref(), &rest);
+            if let (Some(sink), Some(_)) = (&held.output, &held.output_hold) {
+                // As large as need be, so that a reader who is there gets it all. Refused (with too many big pipes about), what
+                // does not fit is kept in the file alone.
+                let _ = fifo::set_capacity(sink.as_fd(), fifo::MAX_CAPACITY);
+            }
+            terminal::drain(held, output.as_deref_mut());
+            keep(
+                Stream::Stdout,
+                held.output_hold.as_ref(),
+                &held.pending_output,
+            );
         }
+    }
+    if let Some(output) = output {
+        output.finish();
     }
 }
 
-/// Empties the terminal into its FIFO, which is made as large as need be, so that a reader who is there gets it all.
-/// Returns what did not fit.
-fn drain(held: &Terminal) -> Vec<u8> {
-    if held.output_hold.is_some() {
-        // Refused (with too many big pipes about), what does not fit is kept in the file alone.
-        let _ = fifo::set_capacity(held.output.as_fd(), fifo::MAX_CAPACITY);
+/// What was dropped since the record was written.
+fn record_dropped(dropped: BTreeMap<String, u64>) {
+    let here = Path::new(".");
+    let written = ExitRecord::read(here).and_then(|record| match record {
+        Some(record) => ExitRecord { dropped, ..record }.write(here),
+        None => Ok(()),
+    });
+    if let Err(e) = written {
+        log::warn!("{e}");
     }
-    terminal::drain(held)
 }
 
 fn keep(stream: Stream, hold: Option<&OwnedFd>, more: &[u8]) {

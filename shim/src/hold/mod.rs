@@ -1,7 +1,7 @@
 //! *Hold*: wait with the process until it ends. One thread, one loop, no wake-up without a cause; nothing here blocks on a
 //! peer, and nothing here knows which front door the launch came through.
 //!
-//! Turn order: signals, process, memory, control, seccomp, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
+//! Turn order: signals, process, memory, control, seccomp, readers, output, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
 //! peer leaves, is one event and not a spin; in exchange every descriptor is read until it has no more, or, when that is too
 //! much for one turn, again in the next.
 
@@ -24,11 +24,12 @@ use holdfast_common::sys::process::become_subreaper;
 use holdfast_common::sys::signal;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::libc::{SIGCHLD, SIGUSR1};
+use nix::libc::{SIGCHLD, SIGPIPE, SIGUSR1};
 use nix::sys::signalfd::SignalFd;
 
 use crate::handover::{Holding, Stdio};
 use crate::memory::{self, Memory};
+use crate::output::Tells;
 use crate::{events, log as shim_log, record};
 use control::{Control, Request};
 use time::{Process, Time};
@@ -50,18 +51,24 @@ enum Event {
     Control,
     /// A runtime or an agent at the store of seccomp listeners, or a listener's end.
     Seccomp,
+    /// Somebody opens a FIFO that the shim writes to.
+    Readers,
+    /// There is output to be moved, or room for it.
+    Output,
     /// The terminal or one of its FIFOs has data or space.
     Terminal,
 }
 
 impl Event {
     /// In the order in which a turn takes them.
-    const ORDER: [Event; 6] = [
+    const ORDER: [Event; 8] = [
         Event::Signals,
         Event::Process,
         Event::Memory,
         Event::Control,
         Event::Seccomp,
+        Event::Readers,
+        Event::Output,
         Event::Terminal,
     ];
 
@@ -139,6 +146,7 @@ impl Hold {
             // A shim that did not watch has made room for this one, perhaps.
             holding.memory = memory::resume(holding.pid, true, events::told_kills);
         }
+        terminal::tell_size(&holding.stdio, holding.output.as_deref_mut());
         let control = Control::new(std::mem::take(&mut holding.reader));
         let hold = Self {
             poll: Poll::new()?,
@@ -172,6 +180,13 @@ impl Hold {
             let (fd, interest) = memory.pollable();
             self.add(fd, Event::Memory, interest)?;
         }
+        if let Some(output) = &self.holding.output {
+            output.pollable(|fd, tells| match tells {
+                Tells::Bytes => self.add(fd, Event::Output, I::READABLE),
+                Tells::Room => self.add(fd, Event::Output, I::WRITABLE),
+                Tells::Opened => self.add(fd, Event::Readers, I::READABLE),
+            })?;
+        }
         if let Stdio::Terminal(terminal) = &self.holding.stdio {
             self.add(
                 terminal.master.as_raw_fd(),
@@ -181,7 +196,9 @@ impl Hold {
             if let Some(input) = &terminal.input {
                 self.add_if_pollable(input.as_raw_fd(), Event::Terminal, I::READABLE)?;
             }
-            self.add_if_pollable(terminal.output.as_raw_fd(), Event::Terminal, I::WRITABLE)?;
+            if let Some(output) = &terminal.output {
+                self.add_if_pollable(output.as_raw_fd(), Event::Terminal, I::WRITABLE)?;
+            }
         }
         Ok(())
     }
@@ -219,6 +236,8 @@ impl Hold {
                     Event::Memory => self.look_at_memory(),
                     Event::Control => self.take_requests(&mut reexec)?,
                     Event::Seccomp => self.serve_seccomp()?,
+                    Event::Readers => self.see_readers(),
+                    Event::Output => self.move_output(),
                     Event::Terminal => self.move_bytes(),
                 };
                 if more {
@@ -250,7 +269,9 @@ impl Hold {
             () if self.unrecorded || self.ending || self.unanswered.is_some() => Some(RETRY),
             () => None,
         };
-        let due = self.holding.memory.as_ref().and_then(Memory::due);
+        let memory = self.holding.memory.as_ref().and_then(Memory::due);
+        let output = self.holding.output.as_ref().and_then(|it| it.due());
+        let due = memory.into_iter().chain(output).min();
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
         let time = self.time.as_ref().filter(|_| self.ended.is_none());
         let over = time.and_then(Time::due);
@@ -264,6 +285,9 @@ impl Hold {
             .into_iter()
             .filter(|event| events.iter().any(|e| e.token() == event.token()));
         turn.extend(happened);
+        if output.is_some_and(|due| due <= Instant::now()) && !turn.contains(&Event::Output) {
+            turn.push(Event::Output);
+        }
         if self.ending && !turn.contains(&Event::Process) {
             turn.push(Event::Process);
         }
@@ -274,7 +298,8 @@ impl Hold {
         let mut shown = false;
         while let Some(signal) = self.signals.read_signal()? {
             match i32::try_from(signal.ssi_signo) {
-                Ok(SIGCHLD) => (),
+                // A reader was quicker to leave than we to see it.
+                Ok(SIGCHLD | SIGPIPE) => (),
                 Ok(SIGUSR1) => shown = true,
                 // A shim ends with its process and not before: whoever means the container signals the container.
                 _ => log::info!(
@@ -362,11 +387,17 @@ impl Hold {
     }
 
     fn take_requests(&mut self, reexec: &mut bool) -> io::Result<bool> {
-        let Holding { claim, stdio, .. } = &mut self.holding;
+        let Holding {
+            claim,
+            stdio,
+            output,
+            ..
+        } = &mut self.holding;
         let time = &mut self.time;
         self.control.take(&claim.control, |request| match request {
             Request::CloseStdin => terminal::close_stdin(stdio),
-            Request::Resize(size) => terminal::resize(stdio, size),
+            Request::Resize(size) => terminal::resize(stdio, size, output.as_deref_mut()),
+            Request::ReopenLogs => terminal::reopen_logs(output.as_deref_mut()),
             Request::Reexec => *reexec = true,
             Request::Deadline => *time = Time::begun(),
         })
@@ -387,18 +418,44 @@ impl Hold {
         Ok(more)
     }
 
+    /// Which is only a reason to look; there is then something to move, perhaps.
+    fn see_readers(&mut self) -> bool {
+        if let Some(output) = &self.holding.output {
+            output.see_opens();
+        }
+        self.move_output()
+    }
+
+    fn move_output(&mut self) -> bool {
+        let Some(output) = &mut self.holding.output else {
+            return false;
+        };
+        let more = output.turn();
+        // It may have waited for the room that there is now.
+        let waits = output.takes_terminal();
+        if waits {
+            self.move_bytes() || more
+        } else {
+            more
+        }
+    }
+
     fn move_bytes(&mut self) -> bool {
-        match &mut self.holding.stdio {
-            Stdio::Terminal(terminal) => terminal::pump(terminal),
+        let Holding { stdio, output, .. } = &mut self.holding;
+        match stdio {
+            Stdio::Terminal(terminal) => terminal::pump(terminal, output.as_deref_mut()),
             Stdio::Direct(_) => false,
         }
     }
 
     /// Puts the status on record if there is one; whether that is done.
     fn record(&mut self) -> bool {
-        let Some(record) = &self.ended else {
+        let Some(record) = &mut self.ended else {
             return false;
         };
+        if let Some(output) = &self.holding.output {
+            record.dropped = output.dropped();
+        }
         match record.write(Path::new(".")) {
             Ok(()) => true,
             // Somebody removed the directory: there is nothing to record in.

@@ -2,18 +2,20 @@
 //!
 //! A terminal that hangs up (nobody has it open any more) reads as `EIO`, and comes back when the container opens it
 //! again: it is the process's end that ends the session, not the hang-up. Nothing is read that cannot be kept: while the
-//! FIFO is full, the terminal waits, and the container with it.
+//! FIFO is full, the terminal waits, and the container with it. Where output goes to a log or is spilled, [`crate::output`] knows.
 
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use holdfast_common::layout;
 use holdfast_common::state_file;
+use holdfast_common::sys::errno_text;
 use holdfast_common::sys::pty::{self, Size};
 use nix::errno::Errno;
 use nix::unistd::{read, write};
 
 use crate::handover::{Stdio, Terminal};
+use crate::output::Output;
 
 /// Bytes moved at a time.
 const PIECE: usize = 4096;
@@ -33,42 +35,63 @@ pub fn close_stdin(stdio: &mut Stdio) {
 }
 
 /// Control type 1; means nothing to a process without a terminal.
-pub fn resize(stdio: &Stdio, size: Size) {
-    if let Stdio::Terminal(terminal) = stdio
-        && let Err(e) = pty::set_size(terminal.master.as_fd(), size)
+pub fn resize(stdio: &Stdio, size: Size, output: Option<&mut Output>) {
+    let Stdio::Terminal(terminal) = stdio else {
+        return;
+    };
+    match pty::set_size(terminal.master.as_fd(), size) {
+        Ok(()) => tell_size(stdio, output),
+        Err(e) => log::warn!("resize the terminal: {}", errno_text(&e)),
+    }
+}
+
+/// Tells who records the terminal what size it has.
+pub fn tell_size(stdio: &Stdio, output: Option<&mut Output>) {
+    if let (Stdio::Terminal(terminal), Some(output)) = (stdio, output)
+        && let Ok(size) = pty::size(terminal.master.as_fd())
+        && size.columns > 0
+        && size.rows > 0
     {
-        log::warn!(
-            "resize the terminal: {}",
-            holdfast_common::sys::errno_text(&e)
-        );
+        output.resize(size);
+    }
+}
+
+/// Control type 2; means nothing to a process without a log.
+pub fn reopen_logs(output: Option<&mut Output>) {
+    if let Some(output) = output {
+        output.reopen();
     }
 }
 
 /// Moves what can be moved, for one turn; whether there may be more. Not inlined: its buffers would be part of the frame of the
 /// loop, and a page of every shim's stack.
 #[inline(never)]
-pub fn pump(terminal: &mut Terminal) -> bool {
-    let input = pump_input(terminal);
-    let output = pump_output(terminal);
-    input || output
+pub fn pump(terminal: &mut Terminal, output: Option<&mut Output>) -> bool {
+    let more_input = pump_input(terminal);
+    let more_output = pump_output(terminal, output);
+    more_input || more_output
 }
 
-/// Container to FIFO.
-fn pump_output(terminal: &mut Terminal) -> bool {
+/// Container to FIFO, log or spill.
+fn pump_output(terminal: &mut Terminal, mut output: Option<&mut Output>) -> bool {
     let mut piece = [0; PIECE];
     for _ in 0..PIECES_A_TURN {
-        if !flush(&terminal.output, &mut terminal.pending_output, "output") {
-            return false;
+        let pending = std::mem::take(&mut terminal.pending_output);
+        if !pending.is_empty() {
+            pass(terminal, &pending, output.as_deref_mut());
+            if !terminal.pending_output.is_empty() {
+                return false;
+            }
         }
         match read(&terminal.master, &mut piece) {
             // EIO: nobody has the terminal open just now.
             Ok(0) | Err(Errno::EAGAIN | Errno::EIO) => return false,
-            Ok(length) => give(
-                &terminal.output,
-                &piece[..length],
-                &mut terminal.pending_output,
-                "output",
-            ),
+            Ok(length) => {
+                if let Some(output) = &mut output {
+                    output.see_terminal(&piece[..length]);
+                }
+                pass(terminal, &piece[..length], output.as_deref_mut());
+            }
             Err(Errno::EINTR) => (),
             Err(e) => {
                 log::warn!("read the terminal: {}", e.desc());
@@ -77,6 +100,16 @@ fn pump_output(terminal: &mut Terminal) -> bool {
         }
     }
     true
+}
+
+/// Passes bytes on that were read; what is not taken becomes pending.
+fn pass(terminal: &mut Terminal, bytes: &[u8], output: Option<&mut Output>) {
+    let pending = &mut terminal.pending_output;
+    match (&terminal.output, output) {
+        (Some(sink), _) => give(sink, bytes, pending, "output"),
+        (None, Some(output)) => pending.extend_from_slice(&bytes[output.take(bytes)..]),
+        (None, None) => (),
+    }
 }
 
 /// FIFO to container.
@@ -127,30 +160,32 @@ fn end_input(terminal: &mut Terminal) {
     }
 }
 
-/// At the process's end: everything that is still in the terminal, into its FIFO as far as that takes it. Returns the rest.
-pub fn drain(terminal: &Terminal) -> Vec<u8> {
-    let mut rest = Vec::new();
-    give(
-        &terminal.output,
-        &terminal.pending_output,
-        &mut rest,
-        "output",
-    );
+/// At the process's end: everything that is still in the terminal, to where its output goes, as far as that takes it. The rest is
+/// pending.
+pub fn drain(terminal: &mut Terminal, mut output: Option<&mut Output>) {
+    let pending = std::mem::take(&mut terminal.pending_output);
+    pass(terminal, &pending, output.as_deref_mut());
     let mut piece = [0; PIECE];
     // Bounded by what a terminal can hold; an exec's background child may go on writing for ever.
     for _ in 0..PIECES_A_TURN {
         match read(&terminal.master, &mut piece) {
             Ok(0) => break,
-            Ok(length) if rest.is_empty() => {
-                give(&terminal.output, &piece[..length], &mut rest, "output")
+            Ok(length) => {
+                let bytes = &piece[..length];
+                if let Some(output) = &mut output {
+                    output.see_terminal(bytes);
+                }
+                if terminal.pending_output.is_empty() {
+                    pass(terminal, bytes, output.as_deref_mut());
+                } else {
+                    terminal.pending_output.extend_from_slice(bytes);
+                }
             }
-            Ok(length) => rest.extend_from_slice(&piece[..length]),
             Err(Errno::EINTR) => (),
             // EIO: nobody has it open; EAGAIN: somebody has, and is silent.
             Err(_) => break,
         }
     }
-    rest
 }
 
 /// Writes what is pending; whether nothing is pending any more.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::control::Control;
 use crate::handover::{Direct, Holding, Stdio, Terminal};
+use crate::output::OutputView;
 
 /// One line of shim-log.json.
 #[derive(Serialize)]
@@ -33,6 +34,8 @@ struct View<'a> {
     control: ControlView,
     #[serde(skip_serializing_if = "Option::is_none")]
     terminal: Option<Pending>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<OutputView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seccomp: Option<SeccompView>,
     /// How often a replacement was asked for.
@@ -130,7 +133,7 @@ pub fn line(holding: &Holding, control: &Control, unrecorded: Option<&ExitRecord
         Stdio::Terminal(terminal) => {
             descriptors.master = Some(terminal.master.as_raw_fd());
             descriptors.stdin = number(&terminal.input);
-            descriptors.stdout = Some(terminal.output.as_raw_fd());
+            descriptors.stdout = number(&terminal.output);
             Some(pending(terminal))
         }
     };
@@ -159,6 +162,7 @@ pub fn line(holding: &Holding, control: &Control, unrecorded: Option<&ExitRecord
             bad_lines: control.bad_lines(),
         },
         terminal,
+        output: holding.output.as_ref().map(|it| it.view()),
         seccomp: holding.seccomp.as_ref().map(|store| SeccompView {
             pids: store.held.iter().map(|held| held.pid).collect(),
             agent: store.agent.is_some(),

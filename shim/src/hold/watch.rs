@@ -91,6 +91,7 @@ impl Watch {
             oom_killed: None,
             timed_out: false,
             source,
+            dropped: Default::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio as ChildStdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use holdfast_common::layout;
+use holdfast_common::layout::{self, Stream};
 use holdfast_common::log_line::LogLine;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
@@ -27,6 +27,7 @@ use super::stdio::{End, Opened};
 use super::undo::Done;
 use crate::error::Error;
 use crate::handover::{Direct, Stdio, Terminal};
+use crate::output::Output;
 use crate::runtime::{self, Beside};
 use crate::seccomp::Store;
 
@@ -62,10 +63,11 @@ impl Beside for Serve<'_> {
 }
 
 impl Create<'_> {
-    /// Runs the runtime to its end, and returns what the shim holds of the new process's stdio.
+    /// Runs the runtime to its end, and returns what the shim holds of the new process's stdio. `output` is what it moves of it.
     pub fn run(
         &self,
         stdio: Opened,
+        output: Option<&Output>,
         preserved: Vec<OwnedFd>,
         store: &mut Option<Box<Store>>,
         done: &mut Done,
@@ -77,18 +79,21 @@ impl Create<'_> {
                 command.stdin(stdin).stdout(stdout).stderr(stderr);
                 // A runtime's own complaint must fit, or it would wait for a reader while we wait for it. Refused (with
                 // too many big pipes about), the ordinary size has to do.
-                if let Some(stderr) = &held.stderr {
-                    let _ = fifo::set_capacity(stderr.as_fd(), fifo::MAX_CAPACITY);
-                }
-                let complaint = || {
-                    held.stderr
-                        .as_ref()
-                        .and_then(|fd| fifo::peek(fd.as_fd()).ok())
+                let (stream, hold) = if self.state.merges_stderr() {
+                    (Stream::Stdout, &held.stdout)
+                } else {
+                    (Stream::Stderr, &held.stderr)
                 };
+                let inner = output.and_then(|output| output.inner(stream));
+                let stderr = inner.or(hold.as_ref().map(AsFd::as_fd));
+                if let Some(stderr) = stderr {
+                    let _ = fifo::set_capacity(stderr, fifo::MAX_CAPACITY);
+                }
+                let complaint = || stderr.and_then(|fd| fifo::peek(fd).ok());
                 self.execute(command, preserved, store, done, complaint)?;
-                if let Some(stderr) = &held.stderr {
+                if let Some(stderr) = stderr {
                     // More than that in it already: it keeps its size.
-                    let _ = fifo::set_capacity(stderr.as_fd(), ORDINARY_CAPACITY);
+                    let _ = fifo::set_capacity(stderr, ORDINARY_CAPACITY);
                 }
                 Ok(Stdio::Direct(held))
             }

@@ -32,6 +32,7 @@ use crate::claim::Claim;
 use crate::error::Error;
 use crate::handover::Holding;
 use crate::launcher::Launcher;
+use crate::output::Output;
 use crate::seccomp::Store;
 use crate::{events, hold, isolation, log as shim_log, memory, record};
 
@@ -99,6 +100,8 @@ impl Launching {
 
         // It must be there before the runtime, which connects to it.
         let mut seccomp = Store::open(&self.wire, &state, &dir)?;
+        // Its ends must be there before the process's.
+        let output = Output::open(&self.wire.id.to_string_lossy(), &state)?;
         let stdio = stdio::open(&state)?;
         let create = create::Create {
             wire: &self.wire,
@@ -107,7 +110,8 @@ impl Launching {
             signals: &signals,
             timeout: self.ours.as_ref().map(|ours| ours.timeout),
         };
-        let stdio = create.run(stdio, preserved, &mut seccomp, &mut self.done)?;
+        let said = output.as_deref();
+        let stdio = create.run(stdio, said, preserved, &mut seccomp, &mut self.done)?;
         if let Some(score) = self.isolation().and_then(|ours| ours.oom_score_adj) {
             isolation::set_oom_score_adj(score);
         }
@@ -131,6 +135,7 @@ impl Launching {
             claim,
             reader: Default::default(),
             stdio,
+            output,
             memory,
             seccomp,
             asked: 0,

@@ -42,7 +42,7 @@ pub struct TerminalEnds {
     /// As [`crate::handover::Terminal::input_hold`].
     pub input_hold: Option<OwnedFd>,
     /// As [`crate::handover::Terminal::output`].
-    pub output: OwnedFd,
+    pub output: Option<OwnedFd>,
     /// As [`crate::handover::Terminal::output_hold`].
     pub output_hold: Option<OwnedFd>,
 }
@@ -65,7 +65,11 @@ pub fn open(state: &ProcessState) -> Result<Opened, Error> {
     let mut held = Direct::default();
     let stdin = open_end(state, Stream::Stdin, &mut held.stdin)?;
     let stdout = open_end(state, Stream::Stdout, &mut held.stdout)?;
-    let stderr = open_end(state, Stream::Stderr, &mut held.stderr)?;
+    let stderr = if state.merges_stderr() {
+        duplicate(&stdout).map_err(Error::io("duplicate", "stdout"))?
+    } else {
+        open_end(state, Stream::Stderr, &mut held.stderr)?
+    };
     Ok(Opened::Direct {
         process: [stdin, stdout, stderr],
         held,
@@ -80,7 +84,8 @@ fn open_end(
     if state.inherits(stream) {
         return Ok(End::Inherited);
     }
-    let path = Path::new(state.stdio(stream));
+    let moved = state.moved(stream).map(|_| stream.inner_fifo());
+    let path = Path::new(moved.as_deref().unwrap_or(state.stdio(stream)));
     let input = stream == Stream::Stdin;
     let mut open = || -> io::Result<OwnedFd> {
         if !is_fifo(path)? {
@@ -94,6 +99,9 @@ fn open_end(
             let end = fifo::open_read(path)?;
             *held = Some(fifo::open_write(path)?);
             end
+        } else if moved.is_some() {
+            // Whoever moves its bytes has the other end open already.
+            fifo::open_read_write(path)?
         } else {
             *held = Some(fifo::open_read(path)?);
             fifo::open_read_write(path)?
@@ -112,6 +120,14 @@ fn open_end(
     open()
         .map(End::Opened)
         .map_err(Error::io(operation(stream), path))
+}
+
+/// The same again, for another of the process's descriptors.
+fn duplicate(end: &End) -> io::Result<End> {
+    Ok(End::Opened(match end {
+        End::Opened(fd) => fd.try_clone()?,
+        End::Inherited => io::stdout().as_fd().try_clone_to_owned()?,
+    }))
 }
 
 fn open_terminal(state: &ProcessState) -> Result<TerminalEnds, Error> {
@@ -133,12 +149,15 @@ fn open_terminal(state: &ProcessState) -> Result<TerminalEnds, Error> {
     };
     let (input, input_hold) = open_input().map_err(Error::io(operation(Stream::Stdin), source))?;
     let sink = Path::new(state.stdio(Stream::Stdout));
-    let open_output = || -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    let open_output = || -> io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+        if state.moved(Stream::Stdout).is_some() {
+            return Ok((None, None));
+        }
         if is_fifo(sink)? {
             let hold = fifo::open_read(sink)?;
-            return Ok((fifo::open_write(sink)?, Some(hold)));
+            return Ok((Some(fifo::open_write(sink)?), Some(hold)));
         }
-        Ok((open_sink(sink)?, None))
+        Ok((Some(open_sink(sink)?), None))
     };
     let (output, output_hold) =
         open_output().map_err(Error::io(operation(Stream::Stdout), sink))?;

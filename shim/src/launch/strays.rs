@@ -57,7 +57,9 @@ struct End {
 impl End {
     /// None for a stream that is no FIFO of its own.
     fn of(state: &ProcessState, stream: Stream) -> Option<Self> {
-        let meta = std::fs::metadata(state.stdio(stream)).ok()?;
+        let inner = state.moved(stream).map(|_| stream.inner_fifo());
+        let path = inner.as_deref().unwrap_or(state.stdio(stream));
+        let meta = std::fs::metadata(path).ok()?;
         let own = meta.file_type().is_fifo() && !state.inherits(stream);
         own.then(|| Self {
             number: stream as usize,

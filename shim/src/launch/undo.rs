@@ -128,6 +128,7 @@ fn record_failure(reason: &str) {
         },
         oom_killed: None,
         timed_out: false,
+        dropped: Default::default(),
         source: Source::Unknown,
     };
     if let Err(e) = record.write(Path::new(".")) {

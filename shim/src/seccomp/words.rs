@@ -2,7 +2,7 @@
 //! trip is tested with the rest of what a shim hands over.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -15,23 +15,23 @@ use crate::handover::{Words, descriptor, number};
 impl Store {
     /// The words, and the descriptors that they name.
     pub fn encode<'a>(&'a self, out: &mut Words<'a>) {
-        out.fd("seccomp-agents", &self.agents);
-        out.fd("seccomp-runtimes", &self.runtimes);
+        out.fd("seccomp-agents", self.agents.as_fd());
+        out.fd("seccomp-runtimes", self.runtimes.as_fd());
         if let Some(path) = &self.elsewhere {
             out.value("seccomp-elsewhere", path.as_os_str());
         }
         if let Some(agent) = &self.agent {
-            out.fd("seccomp-agent", &agent.socket);
+            out.fd("seccomp-agent", agent.socket.as_fd());
             out.value("seccomp-sent", OsStr::new(&agent.sent.to_string()));
         }
         for held in &self.held {
-            out.fd("seccomp-listener", &held.listener);
+            out.fd("seccomp-listener", held.listener.as_fd());
             out.value("seccomp-pid", OsStr::new(&held.pid.to_string()));
             // JSON has no zero byte.
             out.value("seccomp-message", OsStr::from_bytes(&held.message));
         }
         for socket in self.silent() {
-            out.fd("seccomp-incoming", socket);
+            out.fd("seccomp-incoming", socket.as_fd());
         }
     }
 }

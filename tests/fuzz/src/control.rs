@@ -62,6 +62,7 @@ fn meaning(line: &[u8]) -> Line {
             rows: u16::try_from(b).expect("in range"),
         }),
         1 => Err(BadLine::BadSize(a, b)),
+        2 => Ok(Message::ReopenLogs),
         3 => Ok(Message::Reexec),
         4 => Ok(Message::Deadline),
         _ => Err(BadLine::UnknownType(kind)),

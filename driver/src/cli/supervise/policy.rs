@@ -93,6 +93,7 @@ mod tests {
             status,
             oom_killed: None,
             timed_out: false,
+            dropped: Default::default(),
             source: Source::Reaped,
         };
         let policy = policy.parse().unwrap();

@@ -1,0 +1,54 @@
+//! The memory through which output goes: made when there is some, and given back to the system when there has been none for a
+//! while, because most shims wait most of the time.
+
+use std::time::{Duration, Instant};
+
+use holdfast_common::sys::memory;
+
+/// The most that is read at a time, bytes: what a FIFO holds.
+const PIECE: usize = 64 << 10;
+/// How long it is kept for what may come next.
+const KEPT: Duration = Duration::from_millis(100);
+
+/// Two buffers.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    piece: Vec<u8>,
+    entries: Vec<u8>,
+    used: Option<Instant>,
+}
+
+impl Scratch {
+    /// One to read into.
+    pub fn piece(&mut self) -> &mut [u8] {
+        self.both().0
+    }
+
+    /// One to make entries in.
+    pub fn entries(&mut self) -> &mut Vec<u8> {
+        self.used = Some(Instant::now());
+        &mut self.entries
+    }
+
+    /// Both.
+    pub fn both(&mut self) -> (&mut [u8], &mut Vec<u8>) {
+        self.used = Some(Instant::now());
+        if self.piece.is_empty() {
+            self.piece = vec![0; PIECE];
+        }
+        (&mut self.piece, &mut self.entries)
+    }
+
+    /// When it is to be given back.
+    pub fn due(&self) -> Option<Instant> {
+        self.used.map(|used| used + KEPT)
+    }
+
+    /// Gives it back, if nobody has needed it for a while.
+    pub fn give_back_if_due(&mut self) {
+        if self.due().is_some_and(|due| due <= Instant::now()) {
+            *self = Self::default();
+            memory::trim();
+        }
+    }
+}
