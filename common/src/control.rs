@@ -6,6 +6,15 @@ use std::fmt;
 /// Longest line that can be a message, in bytes, without its end. Three 64-bit integers take 62.
 pub const MAX_LINE: usize = 64;
 
+/// The messages by name, and the number that each begins with.
+pub const TYPES: [(&str, u8); 5] = [
+    ("closeStdin", 0),
+    ("resize", 1),
+    ("reopenLogs", 2),
+    ("reexec", 3),
+    ("deadline", 4),
+];
+
 /// What a driver may ask of a shim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
@@ -168,6 +177,15 @@ mod tests {
             reader = LineReader::resume(reader.clone().partial());
         }
         seen
+    }
+
+    #[test]
+    fn every_type_is_told() {
+        let numbers = TYPES.map(|(_, number)| number);
+        for number in 0..=u8::MAX {
+            let known = Message::decode(format!("{number} 1 1").as_bytes()).is_ok();
+            assert_eq!(known, numbers.contains(&number), "{number}");
+        }
     }
 
     #[test]

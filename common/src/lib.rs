@@ -22,6 +22,7 @@ pub mod request;
 pub mod restart;
 pub mod seccomp;
 pub mod shim_record;
+pub mod shim_version;
 pub mod state_file;
 pub mod sys;
 pub mod time_limit;

@@ -91,6 +91,22 @@ pub struct Extension {
     pub restarts: Restarts,
 }
 
+impl Extension {
+    /// Every key there is.
+    pub const KEYS: [&str; 10] = [
+        "inherit",
+        "consoleSocket",
+        "preserveFds",
+        "output",
+        "noNewKeyring",
+        "seccompAgentStore",
+        "autoRemove",
+        "timeLimit",
+        "launcher",
+        "restarts",
+    ];
+}
+
 fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
     from: D,
 ) -> Result<T, D::Error> {
@@ -201,6 +217,33 @@ mod tests {
         let mut before: Value = serde_json::from_str(CONTAINERD).unwrap();
         before["runtimeArgs"] = Value::Array(Vec::new());
         assert_eq!(serde_json::to_value(&state).unwrap(), before);
+    }
+
+    #[test]
+    fn every_key_of_ours_is_told() {
+        let ours = Extension {
+            inherit: vec![Stream::Stdout],
+            console_socket: Some(String::new()),
+            preserve_fds: 1,
+            output: Some(Output::default()),
+            no_new_keyring: true,
+            seccomp_agent_store: true,
+            auto_remove: true,
+            time_limit: serde_json::from_str(r#"{"seconds":1}"#).unwrap(),
+            launcher: serde_json::from_str(r#"{"pid":1,"startTime":2}"#).unwrap(),
+            restarts: Restarts {
+                count: 1,
+                in_a_row: 1,
+            },
+        };
+        let written = serde_json::to_value(&ours).unwrap();
+        let keys: Vec<&str> = written
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(|key| &**key)
+            .collect();
+        assert_eq!(keys, Extension::KEYS);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use holdfast_common::control::Message;
+use holdfast_common::control;
 use holdfast_common::sys::pidfd;
 use nix::sys::utsname::uname;
 use serde::Serialize;
@@ -78,27 +78,6 @@ impl Driver {
             Err(Error::Runtime { message }) => (Map::new(), Some(message)),
             Err(e) => return Err(e),
         };
-        let messages = [
-            ("closeStdin", Message::CloseStdin),
-            (
-                "resize",
-                Message::Resize {
-                    columns: 0,
-                    rows: 0,
-                },
-            ),
-            ("reopenLogs", Message::ReopenLogs),
-            ("reexec", Message::Reexec),
-            ("deadline", Message::Deadline),
-        ];
-        let number = |message: Message| {
-            let line = message.encode();
-            let first = line
-                .split(' ')
-                .next()
-                .and_then(|word| word.parse::<u8>().ok());
-            Value::from(first)
-        };
         Ok(Features {
             runtime,
             holdfast: Abilities {
@@ -108,8 +87,8 @@ impl Driver {
                 spec_version: template::OCI_VERSION,
                 state_versions: [oci03::VERSION, template::OCI_VERSION],
                 stdio_policies: Policy::WORDS,
-                control_types: messages
-                    .map(|(name, message)| (name.to_owned(), number(message)))
+                control_types: control::TYPES
+                    .map(|(name, number)| (name.to_owned(), Value::from(number)))
                     .into_iter()
                     .collect(),
                 restart_policies: ["no", "on-failure", "always", "unless-stopped"],

@@ -80,6 +80,7 @@ mod update;
 mod upgrade;
 mod uptime;
 mod verdict;
+pub mod versions;
 mod words;
 
 pub use container::Container;

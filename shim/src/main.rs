@@ -34,13 +34,18 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use holdfast_common::request::{ADOPT, Adopt, LAUNCH, Launch, Wire};
+use holdfast_common::shim_version::{self, ShimVersion};
 
 use crate::error::Error;
 use crate::handover::{HOLD, Holding};
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Known where a package is made (scripts/package).
+const COMMIT: Option<&str> = option_env!("HOLDFAST_COMMIT");
+
 const USAGE: &str = "\
 usage: holdfast-shim ID BUNDLE RUNTIME
-       holdfast-shim --version | --help
+       holdfast-shim --version | --version=json | --help
 
 Holds one container process: started in its process directory by the holdfast driver, or by a daemon
 that speaks containerd 0.2's shim protocol. Not meant to be typed by hand: see `holdfast run`.";
@@ -53,7 +58,13 @@ fn run() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     match words.as_slice() {
         [only] if only == "--version" => {
-            println!("holdfast-shim {}", env!("CARGO_PKG_VERSION"));
+            let commit = COMMIT.map(|commit| format!(" (commit {commit})"));
+            println!("holdfast-shim {VERSION}{}", commit.unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        [only] if only == shim_version::QUESTION => {
+            let says = ShimVersion::of_this_build(VERSION, COMMIT, handover::PROTOCOL);
+            print!("{}", says.encode().unwrap_or_default());
             ExitCode::SUCCESS
         }
         [only] if only == handover::PROTOCOL_OPTION => {

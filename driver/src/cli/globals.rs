@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use holdfast::Driver;
+use holdfast::{Driver, DriverBuilder};
 
 use super::error::{Error, Result};
 use super::logging::LogFormat;
@@ -82,10 +82,23 @@ impl Globals {
     /// # Errors
     /// There is no usable root; a path cannot be made absolute, or is not UTF-8.
     pub fn driver(&self) -> Result<Driver> {
-        let mut builder = Driver::builder().runtime_args(self.runtime_args()?);
+        let mut builder = self.builder()?;
         if let Some(root) = or_preset(&self.root, ROOT_VARIABLE) {
             builder = builder.root(absolute(&root)?);
         }
+        Ok(builder.build()?)
+    }
+
+    /// A driver for what is about no container: it works where there is no root.
+    ///
+    /// # Errors
+    /// A path cannot be made absolute, or is not UTF-8.
+    pub fn driver_without_root(&self) -> Result<Driver> {
+        Ok(self.builder()?.root("/nonexistent").build()?)
+    }
+
+    fn builder(&self) -> Result<DriverBuilder> {
+        let mut builder = Driver::builder().runtime_args(self.runtime_args()?);
         if let Some(runtime) = or_preset(&self.runtime, "HOLDFAST_RUNTIME") {
             builder = builder.runtime(program(&runtime)?);
         }
@@ -101,7 +114,7 @@ impl Globals {
         if let Some(timeout) = self.start_timeout {
             builder = builder.start_timeout(timeout);
         }
-        Ok(builder.build()?)
+        Ok(builder)
     }
 
     /// The shim's executable, if one was named.

@@ -46,7 +46,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Look after their shims",
         &["supervise", "recover", "upgrade"],
     ),
-    ("Look up", &["spec", "features", "completions", "help"]),
+    (
+        "Look up",
+        &["spec", "features", "version", "completions", "help"],
+    ),
 ];
 
 /// What is to be shown for these words, which ask for help: made only then, for it takes a few milliseconds. With a mistake in

@@ -34,6 +34,7 @@ mod stdio;
 mod supervise;
 mod top;
 mod update;
+mod version;
 
 use std::process::ExitCode;
 
@@ -48,7 +49,7 @@ use logging::Reporter;
 #[derive(Debug, Parser)]
 #[command(
     name = "holdfast",
-    version,
+    version = version::line(),
     disable_version_flag = true,
     disable_help_subcommand = false,
     subcommand_required = true,
@@ -279,6 +280,14 @@ Examples:
   holdfast upgrade --all                        after a new holdfast-shim was installed over the old one
   holdfast upgrade --shim /opt/new/holdfast-shim web")]
     Upgrade(recover::UpgradeArgs),
+    /// Print the versions of holdfast, its shim and the runtime
+    ///
+    /// The shim and the runtime are asked themselves, as they would be used: those that --shim and --runtime name.
+    #[command(after_help = "\
+Examples:
+  holdfast version                       what to write into a report
+  holdfast version -f json | jq -r .runtime.version")]
+    Version(version::VersionArgs),
     /// Print what makes a shell complete our words
     ///
     /// Verbs, flags, files and signals, and the containers and processes that are there. Packages bring it along.
@@ -351,6 +360,7 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Recover(args) => recover::recover(args, globals, reporter),
         Verb::Supervise(args) => supervise::supervise(args, globals),
         Verb::Upgrade(args) => recover::upgrade(args, globals, reporter),
+        Verb::Version(args) => version::version(args, globals),
         Verb::Completions(args) => complete::completions(args),
         Verb::ManPages(args) => man::man_pages(args),
     }

@@ -70,6 +70,6 @@ pub fn spec(args: &SpecArgs) -> Result<u8> {
 /// # Errors
 /// The library's.
 pub fn features(_args: &FeaturesArgs, globals: &Globals) -> Result<u8> {
-    print_json_indented(&globals.driver()?.features()?)?;
+    print_json_indented(&globals.driver_without_root()?.features()?)?;
     Ok(0)
 }
