@@ -8,6 +8,8 @@ use holdfast::{Container, ContainerId, Error, ExitStatus, Process};
 use holdfast_common::layout;
 use serde::Serialize;
 
+use super::colour::Tone;
+
 /// Why a container is not as it should be.
 #[derive(Debug, Serialize)]
 pub struct Care {
@@ -63,6 +65,14 @@ impl Care {
             }
         }
         Ok(None)
+    }
+
+    /// How urgent it is.
+    pub fn tone(&self) -> Tone {
+        match self.finding {
+            Finding::Corrupt => Tone::Bad,
+            Finding::Orphaned | Finding::Lost | Finding::Unknown => Tone::Care,
+        }
     }
 
     /// In one line.

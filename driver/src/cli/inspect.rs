@@ -2,8 +2,11 @@
 
 use clap::Args;
 use holdfast::inspect::{Descriptor, Existence, Fifo, Holder, RuntimeFacts, Seen, ShimFacts};
-use holdfast::{ContainerId, ContainerInspection, Diagnosis, ExitStatus, Inspection, ProcessId};
+use holdfast::{
+    Condition, ContainerId, ContainerInspection, Diagnosis, ExitStatus, Inspection, ProcessId,
+};
 
+use super::colour::{self, Tone};
 use super::error::Result;
 use super::globals::Globals;
 use super::logging::one_line;
@@ -82,9 +85,31 @@ impl Lines {
     }
 
     fn diagnosis(&mut self, diagnosis: &Diagnosis) {
-        self.add("verdict", &diagnosis.summary);
+        let verdict = one_line(&diagnosis.summary);
+        let verdict = colour::paint(tone(diagnosis.condition), &verdict);
+        self.head(&format!("  {:<9} {verdict}", "verdict"));
         let nothing = "nothing to do".to_owned();
         self.add("mend", diagnosis.mend.as_ref().unwrap_or(&nothing));
+    }
+}
+
+fn tone(condition: Condition) -> Tone {
+    match condition {
+        Condition::Exited
+        | Condition::Running
+        | Condition::Paused
+        | Condition::Created
+        | Condition::Launching
+        | Condition::Ending => Tone::Good,
+        Condition::Unknown
+        | Condition::Outdated
+        | Condition::Unfinished
+        | Condition::CutOff
+        | Condition::Foreign
+        | Condition::Lost
+        | Condition::Orphaned => Tone::Care,
+        // Stuck, unrecorded, corrupt, and what there may be one day.
+        _ => Tone::Bad,
     }
 }
 

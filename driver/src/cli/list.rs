@@ -11,7 +11,7 @@ use nix::unistd::User;
 use serde::Serialize;
 
 use super::care::Care;
-
+use super::colour;
 use super::error::Result;
 use super::globals::Globals;
 use super::logging::{Reporter, one_line};
@@ -138,7 +138,7 @@ pub fn list(args: &ListArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         print(&ids)?;
     } else {
         match args.format {
-            Format::Table => print(&table(&found))?,
+            Format::Table => print(&coloured(&table(&found), &found))?,
             Format::Json => print_json(&found)?,
         }
     }
@@ -203,6 +203,20 @@ fn table(found: &[Row]) -> String {
             .set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(12)));
     }
     format!("{}\n", table.trim_fmt())
+}
+
+/// The line of each container that needs care in its colour, if there are any: columns stay where they are.
+fn coloured(table: &str, found: &[Row]) -> String {
+    if !colour::wanted() {
+        return table.to_owned();
+    }
+    let tones = found.iter().map(|row| row.care.as_ref().map(Care::tone));
+    let lines = table.lines().zip([None].into_iter().chain(tones));
+    let lines = lines.map(|(line, tone)| match tone {
+        Some(tone) => format!("{}\n", colour::painted(tone, line)),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// Prints a container's OCI state.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::colour;
 use super::error::FAILURE;
 use super::help;
 use super::logging::Reporter;
@@ -34,7 +35,12 @@ pub fn explain(error: &Error) -> ExitCode {
             _ => None,
         };
         let answer = help.as_ref().unwrap_or(error).render();
-        return match output::print(&answer.to_string()) {
+        let text = if colour::wanted() {
+            answer.ansi().to_string()
+        } else {
+            answer.to_string()
+        };
+        return match output::print(&text) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => ExitCode::from(e.exit_code()),
         };

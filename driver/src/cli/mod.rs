@@ -3,6 +3,7 @@
 
 mod attach;
 mod care;
+mod colour;
 mod complete;
 mod control;
 mod create;
