@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 /// Opens a descriptor for the process that has this pid now.
 ///
 /// # Errors
@@ -11,12 +13,20 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers and touches no memory.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let Ok(fd) = RawFd::try_from(result) else {
-        return Err(io::Error::last_os_error());
+    let fd = match RawFd::try_from(result) {
+        Ok(fd) if fd >= 0 => fd,
+        _ => {
+            let error = io::Error::last_os_error();
+            return Err(match error.raw_os_error() {
+                // The number is still a process group's, a session's or a thread's, and no process's any more. Kernels before
+                // 6.15 say EINVAL, as for a number that can be nobody's; newer ones ENOENT of a thread.
+                Some(libc::EINVAL | libc::ENOENT) if pid > 0 => {
+                    io::Error::from_raw_os_error(libc::ESRCH)
+                }
+                _ => error,
+            });
+        }
     };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
     // SAFETY: the kernel has just made this descriptor (close-on-exec) for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -54,6 +64,21 @@ fn send(fd: BorrowedFd<'_>, signal: i32, flags: u32) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Whether the process behind a pidfd has ended, reaped or not.
+///
+/// # Errors
+/// poll(2)'s.
+pub fn has_ended(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(nix::Error::EINTR) => (),
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 
@@ -123,8 +148,32 @@ pub fn answers_get_info() -> bool {
 mod tests {
     use super::*;
     use crate::exit_record::ExitStatus;
+    use std::io::BufRead;
     use std::os::fd::AsFd;
+    use std::os::unix::process::CommandExt;
     use std::process::Command;
+
+    #[test]
+    fn a_number_that_only_a_group_still_has_is_no_process() {
+        // The shell leads a group, and leaves a member behind, which holds its stdout.
+        let mut shell = Command::new("sh")
+            .args(["-c", "sleep 1000 & echo $!"])
+            .stdout(std::process::Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut member = String::new();
+        let stdout = shell.stdout.take().unwrap();
+        io::BufReader::new(stdout).read_line(&mut member).unwrap();
+        let leader = i32::try_from(shell.id()).unwrap();
+        shell.wait().unwrap();
+
+        let opened = open(leader);
+        let member = open(member.trim().parse().unwrap()).unwrap();
+        assert!(!has_ended(member.as_fd()).unwrap());
+        send_signal(member.as_fd(), libc::SIGKILL).unwrap();
+        assert_eq!(opened.unwrap_err().raw_os_error(), Some(libc::ESRCH));
+    }
 
     #[test]
     fn a_signal_reaches_the_process_and_its_end_can_be_read_by_anyone_who_held_it() {
@@ -133,6 +182,7 @@ mod tests {
         assert_eq!(exit_word(fd.as_fd()).unwrap(), None);
         send_signal(fd.as_fd(), libc::SIGTERM).unwrap();
         child.wait().unwrap();
+        assert!(has_ended(fd.as_fd()).unwrap());
         let release = nix::sys::utsname::uname()
             .unwrap()
             .release()
