@@ -31,7 +31,7 @@ make_kernel() {
     cd "$package/lib/modules/$release"
     cp modules.* "$dir.new/lib/modules/$release/"
     # Each with those that it needs: `kernel/a.ko: kernel/b.ko kernel/c.ko`.
-    for module in virtio_pci virtio_blk ext4 overlay; do
+    for module in virtio_pci virtio_blk ext4 overlay fuse; do
         sed -n "s|:||; \|/$module\.ko|p" modules.dep
     done | xargs cp -t "$dir.new/lib/modules/$release" --parents
     cd "$top"
@@ -67,7 +67,7 @@ file_system() {
 # make_tests: static builds of the driver and of the test binaries that the plan names, and the shim as it is shipped, each in the
 # place that it has on the host.
 make_tests() {
-    local stage=$guests_dir/stage host binaries built
+    local stage=$guests_dir/stage host binaries built name executable
     mapfile -t binaries < <(printf -- '--test=%s\n' "${plan_binaries[@]}" | sort -u)
     host=$(rustc -vV | sed -n 's/^host: //p')
     "$top/scripts/build"
@@ -85,5 +85,11 @@ make_tests() {
     # Each in one line: `{…,"target":{"kind":["test"],…,"name":"oom",…},…,"executable":"/…/oom-0123456789abcdef",…}`
     sed -n 's/.*"kind":\["test"\],.*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*/\1 \2/p' <<<"$built" |
         while read -r name executable; do cp "$executable" "$stage/target/guest/$name"; done
+    # Programs of the tests' own, whose places are compiled in.
+    sed -n 's/.*"kind":\["bin"\],.*"executable":"\([^"]*\)".*/\1/p' <<<"$built" | while read -r executable; do
+        name=$stage${executable#"$top"}
+        mkdir -p "${name%/*}"
+        cp "$executable" "$name"
+    done
     file_system "$stage" "$guests_dir/tests.img" 64
 }

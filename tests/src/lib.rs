@@ -30,6 +30,7 @@
 //! | [`beside_runc`] | the same script with runc and with us |
 //! | [`supervisor`] | `holdfast supervise`, and its events |
 //! | [`seccomp`] | containers whose system calls wait for an agent |
+//! | [`kernel`] | what this kernel can do, and others cannot |
 //! | [`conmon`] | a container under conmon, for figures beside ours |
 
 #![forbid(unsafe_code)]
@@ -47,6 +48,7 @@ pub mod dump;
 pub mod fake_runtime;
 pub mod fifo;
 pub mod gate;
+pub mod kernel;
 pub mod limits;
 pub mod matrix;
 pub mod orphan;

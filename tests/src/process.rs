@@ -163,6 +163,12 @@ impl Proc {
         .collect()
     }
 
+    /// The number of the system call that it is in (`/proc/PID/syscall`).
+    #[must_use]
+    pub fn system_call(self) -> Option<i64> {
+        self.text("syscall").split(' ').next()?.parse().ok()
+    }
+
     /// The children of its main thread.
     #[must_use]
     pub fn children(self) -> Vec<Proc> {

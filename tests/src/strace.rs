@@ -126,6 +126,19 @@ impl Sandbox {
         self.beside(self.killer(moment), process, end);
     }
 
+    /// Has a process that runs already stand still for a second after each call of this name, while `act` acts, and until it has
+    /// ended.
+    ///
+    /// # Panics
+    /// When the process has not ended before the deadline.
+    #[track_caller]
+    pub fn lingering_after(&self, call: &str, process: Proc, act: impl FnOnce()) {
+        let mut strace = Command::new("strace");
+        strace.args(["-e", &format!("trace={call}")]);
+        strace.args(["-e", &format!("inject={call}:delay_exit=1000000")]);
+        self.beside(strace, process, act);
+    }
+
     #[track_caller]
     fn beside(&self, mut strace: Command, process: Proc, end: impl FnOnce()) {
         strace.args(["-p", &process.pid().to_string()]);

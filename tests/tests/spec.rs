@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{FakeRuntime, Sandbox, Snapshot, rootfs};
+use holdfast_tests::{FakeRuntime, Sandbox, Snapshot, kernel, rootfs};
 use serde_json::{Value, json};
 
 fn read(file: &Path) -> Value {
@@ -316,12 +316,9 @@ fn the_features_are_the_runtimes_ours_and_the_kernels() {
     );
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert_eq!(holdfast["kernel"]["release"], release.trim());
-    let mut numbers = release
-        .split('.')
-        .map(|number| number.parse::<u32>().unwrap_or(0));
-    let release = (numbers.next().unwrap(), numbers.next().unwrap());
-    assert_eq!(holdfast["kernel"]["pidfdGetInfo"], release >= (6, 13));
-    assert_eq!(holdfast["kernel"]["pidfdInfoExit"], release >= (6, 15));
+    let kernel = &holdfast["kernel"];
+    assert_eq!(kernel["pidfdGetInfo"], kernel::version() >= (6, 13));
+    assert_eq!(kernel["pidfdInfoExit"], kernel::keeps_exit_statuses());
     // Each policy that is named is one that a launch takes.
     let file = sandbox.path().join("out");
     for policy in holdfast["stdioPolicies"].as_array().unwrap() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use holdfast_tests::command::{show, text};
+use holdfast_tests::matrix::Ended;
 use holdfast_tests::{Bundle, FakeRuntime, Gate, Proc, Sandbox, Supervisor};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -114,8 +115,8 @@ fn a_shim_that_is_killed_is_followed_by_another_and_the_status_is_exact() {
     }
     gate.open();
     let told = supervisor.wait_event(&id, "exit");
-    // Where the kernel keeps it (Linux ≥ 6.15); elsewhere nobody may invent one.
-    assert!(told["code"] == 7 || told["source"] == "unknown", "{told}");
+    sandbox.assert_adopted_end(&id, "init", &Ended::Code(7));
+    assert_eq!(told["source"], sandbox.exit_json(&id, "init")["source"]);
     delete(&sandbox, &id);
     supervisor.leave();
     sandbox.assert_clean_but_for_supervision();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use holdfast::{Error, ExitStatus};
 use holdfast_tests::command::{show, text};
 use holdfast_tests::fake_runtime::install;
+use holdfast_tests::matrix::Ended;
 use holdfast_tests::{DEADLINE, Gate, Proc, Sandbox, binaries, fifo};
 use serde_json::Value;
 
@@ -347,8 +348,7 @@ fn a_shim_that_has_adopted_is_replaced_like_any_other() {
         );
     }
     gate.open();
-    assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
-    assert_eq!(sandbox.exit_json(&id, "init")["source"], "pidfd");
+    sandbox.assert_adopted_end(&id, "init", &Ended::Code(7));
     assert_eq!(text(&sandbox.output(["attach", &id]).stdout), "after\n");
     sandbox.run_ok(["delete", &id]);
     sandbox.assert_clean();

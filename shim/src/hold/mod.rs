@@ -14,14 +14,14 @@ mod view;
 mod watch;
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_common::exit_record::ExitRecord;
 use holdfast_common::sys::process::become_subreaper;
-use holdfast_common::sys::signal;
+use holdfast_common::sys::{pidfd, signal};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::libc::{SIGCHLD, SIGPIPE, SIGUSR1};
@@ -322,11 +322,16 @@ impl Hold {
 
     fn look_at_process(&mut self) -> io::Result<bool> {
         self.look_at_program();
+        // Asked first: an end that comes after the question wakes us, and one before it is looked at again until it can be told.
+        // Asked afterwards, a process that was reaped in between would be waited for by nobody.
+        let over = match &self.holding.pidfd {
+            Some(pidfd) => pidfd::has_ended(pidfd.as_fd())?,
+            None => false,
+        };
         if let Some(record) = self.watch.look(self.holding.pidfd.as_ref())? {
             self.end(record);
         }
-        self.ending =
-            self.ended.is_none() && self.holding.pidfd.is_some() && self.watch.is_zombie();
+        self.ending = over && self.ended.is_none();
         Ok(false)
     }
 

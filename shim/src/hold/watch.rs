@@ -78,11 +78,6 @@ impl Watch {
         Ok(gone.then(|| self.unknown(reason)))
     }
 
-    /// Whether it has ended, and only its own parent has not heard of it yet.
-    pub fn is_zombie(&self) -> bool {
-        Stat::read(self.pid).is_ok_and(|stat| stat.has_ended())
-    }
-
     fn record(&self, status: ExitStatus, source: Source) -> ExitRecord {
         ExitRecord {
             pid: self.pid,
