@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use holdfast_common::layout::Stream;
@@ -65,7 +65,7 @@ pub(crate) fn spilled(dir: &Path, stream: Stream) -> io::Result<Option<File>> {
     let Some(mut spill) = open(&dir.join(stream.spill_file()))? else {
         return Ok(None);
     };
-    let at = passed_on(&dir.join(stream.spill_at_file()))?;
+    let at = passed_on(dir, stream)?;
     if at >= spill.metadata()?.len() {
         return Ok(None);
     }
@@ -73,15 +73,32 @@ pub(crate) fn spilled(dir: &Path, stream: Stream) -> io::Result<Option<File>> {
     Ok(Some(spill))
 }
 
-fn passed_on(path: &Path) -> io::Result<u64> {
-    let Some(file) = open(path)? else {
+/// How far a spill was passed on. A shim that was killed in the middle of it had said so before: from where, how much, and when the
+/// FIFO was written to last; if that is not so any more, it was done.
+fn passed_on(dir: &Path, stream: Stream) -> io::Result<u64> {
+    let Some(file) = open(&dir.join(stream.spill_at_file()))? else {
         return Ok(0);
     };
     let mut text = String::new();
-    file.take(64).read_to_string(&mut text)?;
-    text.trim()
-        .parse()
-        .map_err(|_| ErrorKind::InvalidData.into())
+    file.take(128).read_to_string(&mut text)?;
+    let bad = || io::Error::from(ErrorKind::InvalidData);
+    let words = text.split_ascii_whitespace().map(str::parse::<i128>);
+    let words: Vec<i128> = words
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| bad())?;
+    let at = match words[..] {
+        [at] => at,
+        [at, length, before] => match std::fs::metadata(dir.join(stream.name())) {
+            Ok(fifo) => {
+                let changed =
+                    i128::from(fifo.mtime()) * 1_000_000_000 + i128::from(fifo.mtime_nsec());
+                if changed == before { at } else { at + length }
+            }
+            Err(e) => return Err(e),
+        },
+        _ => return Err(bad()),
+    };
+    u64::try_from(at).map_err(|_| bad())
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {

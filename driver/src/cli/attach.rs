@@ -6,11 +6,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use clap::{ArgAction, Args};
-use holdfast::{ContainerId, Process, ProcessId};
+use holdfast::{ContainerId, Process, ProcessId, Stream};
 
 use super::error::{Error, Result};
 use super::globals::Globals;
 use super::logging::Reporter;
+use super::logs::Tail;
 use super::run::{let_go, signals_failed, status_code};
 use super::session::{DetachKeys, Options, Outcome, Session, Signals};
 
@@ -26,6 +27,15 @@ pub struct AttachArgs {
     /// Pass no input; /dev/null on stdin means the same
     #[arg(long)]
     no_stdin: bool,
+    /// Of output that is logged, begin with the last N lines there are, or all
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value = "0",
+        allow_negative_numbers = true
+    )]
+    tail: Tail,
     /// Pass signals on to the process: true or false [default: true unless it has a terminal]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, require_equals = true, hide_possible_values = true)]
     sig_proxy: Option<bool>,
@@ -52,8 +62,16 @@ pub fn attach(args: &AttachArgs, globals: &Globals, reporter: Reporter) -> Resul
         stdin: !args.no_stdin && !stdin_is_null(),
         proxy,
         keys: args.detach_keys.clone(),
+        tail: args.tail.0,
+        redraw: true,
     };
-    let session = Session::open(&process, signals, &options)?;
+    let session = match Session::open(&process, signals, &options) {
+        Err(Error::Library(holdfast::Error::StreamTaken {
+            stream: Stream::Stdin,
+            pid,
+        })) => return Err(Error::StdinTaken { pid }),
+        session => session?,
+    };
     if !session.has_streams() && process.exit_record()?.is_none() {
         return Err(Error::NothingToAttach {
             id: args.id.clone(),

@@ -82,11 +82,20 @@ pub enum Error {
         /// The container.
         id: ContainerId,
     },
+    /// Another client writes to the process.
+    #[error("attach: stdin is being written by {}; look on with --no-stdin",
+        pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
+    StdinTaken {
+        /// Who, as far as the kernel tells.
+        pid: Option<i32>,
+    },
     /// Nobody takes our output any more.
-    #[error("write {}: {}; the process runs on, see the rest with `holdfast attach {process}`", stream.name(), errno_text(source))]
+    #[error("write {}: {}; the process runs on, see the rest with `holdfast {verb} {process}`", stream.name(), errno_text(source))]
     OutputGone {
         /// Which of our streams.
         stream: Stream,
+        /// What shows the rest.
+        verb: &'static str,
         /// The container and, of an exec, its name.
         process: String,
         /// The system's answer.

@@ -153,6 +153,8 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         stdin: true,
         proxy: true,
         keys: args.detach_keys.clone(),
+        tail: None,
+        redraw: false,
     };
     let ended = match Session::open(&process, signals, &options)?.run()? {
         Outcome::Exited(record) => record,

@@ -4,6 +4,7 @@ use std::io;
 
 use clap::Args;
 use holdfast::{Container, CreateOptions, ExitStatus, Process};
+use holdfast_common::output::Moved;
 
 use super::error::{Error, Result};
 use super::globals::Globals;
@@ -78,6 +79,8 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
         stdin: true,
         proxy: true,
         keys: args.detach_keys.clone(),
+        tail: None,
+        redraw: false,
     };
     let ready = undo_unless(&container, || {
         let mut session = Session::open(&process, signals, &options)?;
@@ -143,6 +146,10 @@ pub fn let_go(outcome: Outcome, process: &Process) -> Result<u8> {
         Outcome::Signalled(signal) => Ok(signal_code(signal)),
         Outcome::OutputGone(stream, source) => Err(Error::OutputGone {
             stream,
+            verb: match process.process_state().moved(stream) {
+                Some(Moved::Log) => "logs",
+                Some(Moved::Spill) | None => "attach",
+            },
             process: if process.is_exec() {
                 format!("{} {}", process.container_id(), process.id())
             } else {

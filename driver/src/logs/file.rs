@@ -68,6 +68,8 @@ pub(super) struct LogFile {
     base: u64,
     /// Whether the beginning of this line was let go: it is too long.
     overlong: bool,
+    /// Whether the last thing that was read is the beginning of a line.
+    torn: bool,
     /// Nothing is read beyond.
     limit: u64,
     /// Lines that were too long, or lost their end.
@@ -87,6 +89,7 @@ impl LogFile {
             filled: 0,
             base: 0,
             overlong: false,
+            torn: false,
             limit: u64::MAX,
             skipped: 0,
         })
@@ -115,7 +118,8 @@ impl LogFile {
     }
 
     /// The next line that is whole, without its line end, as a range of [`LogFile::bytes`], and where it begins. `None` when there
-    /// is none yet.
+    /// is none yet; what there is of it is read anew the next time, because whoever could not write all of an entry takes it
+    /// back, and writes another.
     pub fn line(&mut self) -> io::Result<Option<(u64, Range<usize>)>> {
         loop {
             let unsearched = &self.buffer[self.searched..self.filled];
@@ -135,6 +139,9 @@ impl LogFile {
                 self.taken = self.filled;
             }
             if self.fill()? == 0 {
+                self.torn = self.filled > self.taken;
+                self.searched = self.taken;
+                self.filled = self.taken;
                 return Ok(None);
             }
         }
@@ -166,9 +173,8 @@ impl LogFile {
             }
         };
         self.filled += count;
-        if count == 0 && most > 0 && self.len()? < end {
+        if count == 0 && most > 0 && self.len()? < self.base {
             // Somebody emptied it (`: > log`, logrotate's copytruncate): what comes is new.
-            self.skipped += u64::from(self.is_torn());
             self.seek(0);
             return self.fill();
         }
@@ -177,7 +183,7 @@ impl LogFile {
 
     /// Whether there is the beginning of a line after the last whole one.
     pub fn is_torn(&self) -> bool {
-        self.overlong || self.filled > self.taken
+        self.overlong || self.torn
     }
 
     /// How many lines were passed over since this was asked last.
@@ -200,7 +206,11 @@ impl LogFile {
             start -= length as u64;
             let before = buffer;
             buffer = vec![0; length];
-            self.file.read_exact_at(&mut buffer, start)?;
+            match self.file.read_exact_at(&mut buffer, start) {
+                // Somebody has just emptied it.
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => break,
+                read => read?,
+            }
             buffer.extend_from_slice(&before);
             while let Some(at) = memchr::memrchr(b'\n', &buffer) {
                 if whole && each(start + at as u64 + 1, &buffer[at + 1..]).is_break() {
@@ -214,7 +224,7 @@ impl LogFile {
                 whole = false;
             }
         }
-        if whole {
+        if whole && start == 0 {
             return Ok(each(0, &buffer));
         }
         Ok(ControlFlow::Continue(()))

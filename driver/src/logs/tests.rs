@@ -362,6 +362,40 @@ fn a_log_that_is_emptied_or_removed_goes_on_with_what_comes() {
 }
 
 #[test]
+fn an_entry_that_is_taken_back_was_never_there() {
+    let mut writer = Writer::new("logs-back", 3, false);
+    writer.out("1\n");
+    let mut logs = writer.read(&followed());
+    assert_eq!(take(&mut logs), "1\n");
+    // A disk that fills up takes half of one. It is taken back, and there is room again.
+    let length = writer.file.metadata().unwrap().len();
+    writer
+        .file
+        .write_all(b"2026-01-02T03:04:05.678901234Z stdout F ha")
+        .unwrap();
+    assert_eq!(take(&mut logs), "");
+    writer.file.set_len(length).unwrap();
+    assert_eq!(take(&mut logs), "");
+    writer.out("a longer one than that, which was cut off\n");
+    assert_eq!(
+        take(&mut logs),
+        "a longer one than that, which was cut off\n"
+    );
+    // The same between two looks.
+    let length = writer.file.metadata().unwrap().len();
+    writer
+        .file
+        .write_all(b"2026-01-02T03:04:05.678901234Z stdout F ha")
+        .unwrap();
+    assert_eq!(take(&mut logs), "");
+    writer.file.set_len(length).unwrap();
+    writer.out("another\n");
+    writer.end();
+    assert_eq!(take_all(&mut logs), "another\n");
+    assert_eq!(logs.skipped(), 0);
+}
+
+#[test]
 fn a_directory_that_is_removed_and_made_again_is_found() {
     let mut writer = Writer::new("logs-away", 3, false);
     let dir = writer.dir.join("var/log");

@@ -58,8 +58,7 @@ impl Early {
 
 /// Opens a process's FIFOs, those for output and, if it is wanted, stdin.
 pub(crate) fn open(dir: &Path, state: &ProcessState, early: Early, stdin: bool) -> Result<Streams> {
-    // First, because what was opened early is opened once.
-    let stdin = if stdin { open_stdin(state)? } else { None };
+    // Output first: where there is one reader, it is that of whom the next should hear.
     let stdout = open_reader(dir, state, Stream::Stdout, early.stdout)?;
     let stderr = if state.terminal {
         None
@@ -67,7 +66,7 @@ pub(crate) fn open(dir: &Path, state: &ProcessState, early: Early, stdin: bool) 
         open_reader(dir, state, Stream::Stderr, early.stderr)?
     };
     Ok(Streams {
-        stdin,
+        stdin: if stdin { open_stdin(state)? } else { None },
         stdout,
         stderr,
     })

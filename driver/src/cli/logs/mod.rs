@@ -133,7 +133,11 @@ fn print(
         if missing != told {
             // It was between what has been printed and what comes.
             printer.flush()?;
-            reporter.warning(&said(missing, told));
+            let news = Missing {
+                files: missing.files - told.files,
+                ..missing
+            };
+            reporter.warning(&said(news));
             told = missing;
         }
         match next {
@@ -162,8 +166,9 @@ fn print(
     Ok(())
 }
 
-fn said(missing: Missing, told: Missing) -> String {
-    let count = match (missing.files - told.files, missing.or_more) {
+/// What is missing, in words.
+pub fn said(missing: Missing) -> String {
+    let count = match (missing.files, missing.or_more) {
         (0, _) => "some".to_owned(),
         (count, false) => count.to_string(),
         (count, true) => format!("{count} or more"),

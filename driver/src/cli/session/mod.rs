@@ -1,6 +1,8 @@
 //! A session: our standard streams and signals tied to a process, until it ends or we let go of it. One thread, one
 //! poll(2), no timer; `run`, `exec` and `attach` share it.
 //!
+//! Output comes from the process's FIFOs, or from its log where it is logged.
+//!
 //! A session is over
 //! 1. when both streams are at their end and the exit status is on record; or
 //! 2. when the shim is gone and what it left in the streams has been passed on, whoever else may still hold them
@@ -11,6 +13,7 @@
 
 mod end;
 mod keys;
+mod log_pump;
 mod pump;
 mod raw_mode;
 mod signals;
@@ -20,7 +23,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use holdfast::{ExitRecord, Process, Stream};
+use holdfast::{ExitRecord, LogQuery, Process, Stream};
 use holdfast_common::sys::pty;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,6 +31,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub use end::End;
 use keys::Watch;
 pub use keys::{DEFAULT as DEFAULT_DETACH_KEYS, DetachKeys};
+use log_pump::LogPump;
 use pump::{Pump, Turn, Wants};
 use raw_mode::RawMode;
 pub use signals::{ENDING, Impatience, Signals};
@@ -46,6 +50,10 @@ pub struct Options {
     pub proxy: bool,
     /// What lets go, when our standard input and the process have a terminal.
     pub keys: DetachKeys,
+    /// Of output that is logged, how many lines of what was there before; `None` for everything.
+    pub tail: Option<u64>,
+    /// Have the process draw its terminal anew.
+    pub redraw: bool,
 }
 
 /// How a session ended.
@@ -68,6 +76,7 @@ enum Event {
     Exit,
     Stdout,
     Stderr,
+    Log,
     Stdin,
 }
 
@@ -96,6 +105,8 @@ pub struct Session<'a> {
     stdin: Pump,
     stdout: Pump,
     stderr: Pump,
+    /// In the place of those of them that are logged.
+    log: Option<LogPump>,
     // Last: whatever else a drop may do, it happens on a terminal that is still raw.
     raw_mode: Option<RawMode>,
 }
@@ -136,6 +147,7 @@ impl<'a> Session<'a> {
         };
         let stdout = output(streams.stdout, Stream::Stdout, io::stdout().as_fd())?;
         let stderr = output(streams.stderr, Stream::Stderr, io::stderr().as_fd())?;
+        let log = open_log(process, options.tail)?;
         let raw_mode = raw
             .then(|| RawMode::enter(io::stdin()))
             .transpose()
@@ -149,8 +161,12 @@ impl<'a> Session<'a> {
             stdin,
             stdout,
             stderr,
+            log,
             raw_mode,
         };
+        if options.redraw {
+            session.provoke_redraw();
+        }
         session.follow_window();
         session.look_at_exit(Duration::ZERO)?;
         Ok(session)
@@ -158,9 +174,8 @@ impl<'a> Session<'a> {
 
     /// Whether there is anything to copy.
     pub fn has_streams(&self) -> bool {
-        ![&self.stdin, &self.stdout, &self.stderr]
-            .into_iter()
-            .all(Pump::is_done)
+        let fifos = [&self.stdin, &self.stdout, &self.stderr];
+        self.log.is_some() || !fifos.into_iter().all(Pump::is_done)
     }
 
     /// Whether a signal that ends a program has come already.
@@ -183,19 +198,31 @@ impl<'a> Session<'a> {
                     Event::Exit => self.on_exit()?,
                     Event::Stdout => self.on_output(Stream::Stdout),
                     Event::Stderr => self.on_output(Stream::Stderr),
+                    Event::Log => self.on_log(),
                     Event::Stdin => self.on_input(),
                 };
                 if let Some(outcome) = outcome {
-                    return Ok(outcome);
+                    return Ok(self.close(outcome));
                 }
             }
         }
-        Ok(Outcome::Exited(self.record))
+        let outcome = Outcome::Exited(self.record.take());
+        Ok(self.close(outcome))
+    }
+
+    /// Says, on a terminal that is as it was, what could not be shown.
+    fn close(self, outcome: Outcome) -> Outcome {
+        drop(self.raw_mode);
+        if let Some(regrets) = self.log.as_ref().and_then(LogPump::regrets) {
+            log::warn!("{regrets}");
+        }
+        outcome
     }
 
     fn is_over(&self) -> bool {
         let ended = matches!(self.progress, Progress::Recorded | Progress::Gone);
-        ended && self.stdout.is_done() && self.stderr.is_done()
+        let logged = self.log.as_ref().is_none_or(LogPump::is_done);
+        ended && logged && self.stdout.is_done() && self.stderr.is_done()
     }
 
     /// What has happened, in turn order: signals, exit, streams.
@@ -213,12 +240,16 @@ impl<'a> Session<'a> {
             Progress::Gone => {}
         }
         let mut at_once = Vec::new();
-        for (event, pump) in [
-            (Event::Stdout, &self.stdout),
-            (Event::Stderr, &self.stderr),
-            (Event::Stdin, &self.stdin),
+        for (event, wants) in [
+            (Event::Stdout, self.stdout.wants()),
+            (Event::Stderr, self.stderr.wants()),
+            (
+                Event::Log,
+                self.log.as_ref().map_or(Wants::Nothing, LogPump::wants),
+            ),
+            (Event::Stdin, self.stdin.wants()),
         ] {
-            match pump.wants() {
+            match wants {
                 Wants::Source(fd) => polled.push((event, fd, PollFlags::POLLIN)),
                 Wants::Sink(fd) => polled.push((event, fd, PollFlags::POLLOUT)),
                 Wants::Turn => at_once.push(event),
@@ -337,6 +368,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn on_log(&mut self) -> Option<Outcome> {
+        let log = self.log.as_mut()?;
+        match log.turn() {
+            Turn::Open | Turn::Done | Turn::Detach => None,
+            Turn::Broken(e) => Some(Outcome::OutputGone(log.stream(), e)),
+        }
+    }
+
     fn on_input(&mut self) -> Option<Outcome> {
         match self.stdin.turn() {
             Turn::Open => None,
@@ -357,6 +396,20 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// As docker's clients do: a program that is told of another size draws its screen, also when it is the size of before in the
+    /// end.
+    fn provoke_redraw(&self) {
+        if self.process.terminal()
+            && self.has_streams()
+            && let Some((columns, rows)) = window()
+        {
+            let larger = |size: u16| size.saturating_add(1);
+            if let Err(e) = self.process.resize(larger(columns), larger(rows)) {
+                log::debug!("resize terminal: {e}");
+            }
+        }
+    }
+
     fn follow_window(&self) {
         // With a console socket the terminal is its holder's to resize.
         if !self.process.terminal() || !self.has_streams() {
@@ -369,6 +422,27 @@ impl<'a> Session<'a> {
             log::debug!("resize terminal: {e}");
         }
     }
+}
+
+/// What is logged of a process's output; `None` where nothing is that can be read back.
+fn open_log(process: &Process, tail: Option<u64>) -> Result<Option<LogPump>> {
+    let query = LogQuery {
+        tail,
+        follow: true,
+        ..LogQuery::default()
+    };
+    let logs = match process.logs(&query) {
+        Ok(logs) => logs,
+        Err(holdfast::Error::NotLogged { .. } | holdfast::Error::LogInJournal { .. }) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let mut writes = OpenOptions::new();
+    let writes = writes.write(true);
+    let stdout = own_end(Stream::Stdout, io::stdout().as_fd(), writes)?;
+    let stderr = own_end(Stream::Stderr, io::stderr().as_fd(), writes)?;
+    Ok(Some(LogPump::new(logs, stdout, stderr)))
 }
 
 fn own_end(stream: Stream, fd: BorrowedFd<'_>, options: &mut OpenOptions) -> Result<End> {
