@@ -36,6 +36,8 @@ pub const SHIM_LOCK_FILE: &str = "shim.lock";
 pub const PID_FILE: &str = "pid";
 /// What `shim.lock` holds when a shim has finished its work; it is empty while one lives, or was killed.
 pub const DONE: &[u8] = b"done\n";
+/// What `shim.lock` holds while a shim that has nothing else left to do waits to run the exit command.
+pub const LEFT: &[u8] = b"left\n";
 /// The executable that the next re-exec is to execute instead (text).
 pub const SHIM_NEXT_FILE: &str = "shim.next";
 /// Field 22 of /proc/PID/stat (decimal text).

@@ -8,6 +8,7 @@ pub mod container_state;
 pub mod control;
 pub mod event_log;
 pub mod event_record;
+pub mod exit_command;
 pub mod exit_record;
 pub mod id;
 pub mod identity;

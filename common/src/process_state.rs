@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::exit_command::ExitCommand;
 use crate::identity::Identity;
 use crate::layout::{self, Stream};
 use crate::output::{Moved, Output};
@@ -80,6 +81,9 @@ pub struct Extension {
     pub seccomp_agent_store: bool,
     /// The shim removes the directory as its last act.
     pub auto_remove: bool,
+    /// What the shim runs at the end; absent for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_command: Option<ExitCommand>,
     /// How long it may run; absent for as long as it likes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_limit: Option<TimeLimit>,
@@ -93,7 +97,7 @@ pub struct Extension {
 
 impl Extension {
     /// Every key there is.
-    pub const KEYS: [&str; 10] = [
+    pub const KEYS: [&str; 11] = [
         "inherit",
         "consoleSocket",
         "preserveFds",
@@ -101,6 +105,7 @@ impl Extension {
         "noNewKeyring",
         "seccompAgentStore",
         "autoRemove",
+        "exitCommand",
         "timeLimit",
         "launcher",
         "restarts",
@@ -229,6 +234,7 @@ mod tests {
             no_new_keyring: true,
             seccomp_agent_store: true,
             auto_remove: true,
+            exit_command: serde_json::from_str(r#"{"program":"/p"}"#).unwrap(),
             time_limit: serde_json::from_str(r#"{"seconds":1}"#).unwrap(),
             launcher: serde_json::from_str(r#"{"pid":1,"startTime":2}"#).unwrap(),
             restarts: Restarts {

@@ -18,7 +18,7 @@ use crate::options::{CreateOptions, DriverBuilder, Settings};
 use crate::spec::ProcessSpec;
 use crate::stdio::Plan;
 use crate::verdict::{self, Care, Entry, Verdict};
-use crate::{restart, root, runtime, text, time_limit};
+use crate::{exit_command, restart, root, runtime, text, time_limit};
 
 /// The shim when nobody names one.
 const SHIM: &str = "holdfast-shim";
@@ -93,6 +93,7 @@ impl Driver {
         let preserve_fds = launch::check_preserved(options.preserve_fds)?;
         restart::check(options)?;
         time_limit::check(options.time_limit)?;
+        let exit_command = exit_command::record(options.exit_command.as_ref())?;
         root::check(self.root())?;
         let bundle = Bundle::read(bundle)?;
         if runtime::find(Path::new(self.runtime())).is_none() {
@@ -139,6 +140,7 @@ impl Driver {
             no_new_keyring: options.no_new_keyring,
             auto_remove: options.auto_remove,
             seccomp_agent_store: options.seccomp_agent_store,
+            exit_command,
             time_limit: options.time_limit,
             launcher: options.starts.then(restart::this_process).flatten(),
             ..process_state::Extension::default()

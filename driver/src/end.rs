@@ -177,15 +177,30 @@ impl End {
         Ok(serde_json::from_slice(line).ok())
     }
 
-    /// Whether a shim lives that looks after this process.
+    /// Whether a shim lives that looks after this process. One that only waits to run the exit command looks after it no more.
     pub fn shim_lives(&self) -> Result<bool> {
-        let lock = self.dir.join(layout::SHIM_LOCK_FILE);
-        let held = flock::is_held(&lock);
+        let held = self.lock_is_held();
         if self.is_in_place()? {
-            return held.map_err(Error::io("test lock", &lock));
+            return Ok(held? && !self.says_left());
         }
         // The lock is gone with the directory, but the FIFO's writer is the shim.
         Ok(self.outlook()? == Outlook::Quiet)
+    }
+
+    /// Whether a shim lives, whatever it does.
+    pub fn lock_is_held(&self) -> Result<bool> {
+        let lock = self.dir.join(layout::SHIM_LOCK_FILE);
+        flock::is_held(&lock).map_err(Error::io("test lock", &lock))
+    }
+
+    /// Whether a shim lives that only waits to run the exit command.
+    pub fn has_left(&self) -> Result<bool> {
+        Ok(self.lock_is_held()? && self.says_left())
+    }
+
+    fn says_left(&self) -> bool {
+        let lock = self.dir.join(layout::SHIM_LOCK_FILE);
+        std::fs::read(lock).is_ok_and(|lock| lock.starts_with(layout::LEFT))
     }
 
     fn outlook(&self) -> Result<Outlook> {

@@ -79,6 +79,14 @@ pub enum Error {
         /// Why not, with line and column.
         cause: String,
     },
+    /// What is to be run at a process's end cannot be.
+    #[error("exit command {}: {cause}", program.display())]
+    BadExitCommand {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        cause: String,
+    },
     /// A time that no process can be given.
     #[error("time limit: {what}")]
     BadTimeLimit {

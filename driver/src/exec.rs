@@ -13,7 +13,7 @@ use crate::options::ExecOptions;
 use crate::process::Process;
 use crate::spec::ProcessSpec;
 use crate::stdio::Plan;
-use crate::time_limit;
+use crate::{exit_command, time_limit};
 
 impl Container {
     /// Runs another process in it, with a shim of its own.
@@ -29,6 +29,7 @@ impl Container {
     ) -> Result<Process> {
         let preserve_fds = launch::check_preserved(options.preserve_fds)?;
         time_limit::check(options.time_limit)?;
+        let exit_command = exit_command::record(options.exit_command.as_ref())?;
         let dir = self.dir().join(id);
         if id.is_init() || std::fs::symlink_metadata(&dir).is_ok() {
             return Err(Error::ProcessAlreadyExists {
@@ -58,6 +59,7 @@ impl Container {
             console_socket: optional_path(options.console_socket.as_deref())?,
             preserve_fds: options.preserve_fds,
             auto_remove: options.auto_remove,
+            exit_command,
             time_limit: options.time_limit,
             ..Extension::default()
         });

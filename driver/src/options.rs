@@ -10,6 +10,7 @@ use holdfast_common::time_limit::TimeLimit;
 
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::exit_command::ExitCommand;
 use crate::stdio::Stdio;
 use crate::{root, text};
 
@@ -63,6 +64,8 @@ pub struct CreateOptions {
     pub console_size: Option<(u16, u16)>,
     /// The shim removes the container's directory when its process has ended.
     pub auto_remove: bool,
+    /// What its shim runs at its end.
+    pub exit_command: Option<ExitCommand>,
     /// How long it may run, from its start on.
     pub time_limit: Option<TimeLimit>,
     /// Restore it from this checkpoint instead.
@@ -85,6 +88,8 @@ pub struct ExecOptions {
     pub console_socket: Option<PathBuf>,
     /// The shim removes the process's directory when it has ended.
     pub auto_remove: bool,
+    /// What its shim runs at its end.
+    pub exit_command: Option<ExitCommand>,
     /// How long it may run.
     pub time_limit: Option<TimeLimit>,
 }

@@ -35,7 +35,7 @@ impl Container {
     pub fn recover(&self, id: &ProcessId) -> Result<Recovery> {
         let dir = self.dir().join(id);
         let process = self.process(id)?;
-        if process.shim_lives()? || !is_unfinished(&dir.join(layout::SHIM_LOCK_FILE))? {
+        if process.end.lock_is_held()? || !is_unfinished(&dir.join(layout::SHIM_LOCK_FILE))? {
             return Ok(Recovery::Unneeded);
         }
         let state = self.container_state();

@@ -135,7 +135,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         pidfd,
         claim,
         reader: Default::default(),
-        stdio: Stdio::Direct(hold_again(&state)),
+        stdio: Stdio::Direct(hold_again(&state, living)),
         output,
         memory,
         seccomp,
@@ -224,7 +224,7 @@ fn output_again(wire: &Wire, state: &ProcessState, living: bool) -> Option<Box<O
 
 /// The ends that the dead shim held, by their names. What the process holds has kept the FIFOs' content. An end that cannot
 /// be had is none: the process goes on all the same.
-fn hold_again(state: &ProcessState) -> Direct {
+fn hold_again(state: &ProcessState, living: bool) -> Direct {
     if state.terminal {
         return Direct::default();
     }
@@ -247,7 +247,8 @@ fn hold_again(state: &ProcessState) -> Direct {
     };
     let closed = Path::new(layout::STDIN_CLOSED_FILE).exists();
     Direct {
-        stdin: if closed {
+        // Of one that has ended only what it wrote is of interest.
+        stdin: if closed || !living {
             None
         } else {
             reopen(Stream::Stdin, fifo::open_write)

@@ -92,6 +92,15 @@ fn inherit_cpuset(parent: &Path, dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives up a score of its own that would go on to a program that it runs as its last act.
+pub fn be_no_dearer_than_others() {
+    let own = fs::read_to_string("/proc/self/oom_score_adj").ok();
+    let own = own.and_then(|text| text.trim().parse::<i16>().ok());
+    if own.is_some_and(|score| score < 0) {
+        set_oom_score_adj(0);
+    }
+}
+
 /// Gives this process a score. Where that is not permitted (less than it had needs CAP_SYS_RESOURCE), it keeps its own and
 /// says so.
 pub fn set_oom_score_adj(score: i16) {

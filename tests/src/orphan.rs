@@ -21,6 +21,20 @@ impl Sandbox {
         })
     }
 
+    /// The shim of a process, once it holds and waits: its launch is over, and the next thing that it does is a test's doing.
+    ///
+    /// # Panics
+    /// When there is none, or it does not come so far.
+    #[track_caller]
+    #[must_use]
+    pub fn idle_shim_of(&self, dir: &Path) -> Proc {
+        let shim = self.shim_of(dir);
+        self.wait_until("the shim to hold and wait", || {
+            shim.argv().get(4).is_some_and(|word| word == "hold") && shim.waits_in("epoll")
+        });
+        shim
+    }
+
     /// Kills the shim of a process with SIGKILL, and returns when its lock is free.
     ///
     /// # Panics

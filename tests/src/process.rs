@@ -96,6 +96,12 @@ impl Proc {
         after.split_whitespace().nth(n - 3).map(str::to_owned)
     }
 
+    /// Whether it waits in a function of the kernel whose name has this in it (`/proc/PID/wchan`).
+    #[must_use]
+    pub fn waits_in(self, function: &str) -> bool {
+        self.text("wchan").contains(function)
+    }
+
     /// The parent's pid.
     #[must_use]
     pub fn parent(self) -> Option<Pid> {

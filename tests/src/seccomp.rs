@@ -84,8 +84,7 @@ pub fn shim_log(sandbox: &Sandbox, id: &str) -> String {
 
 /// Whether a process waits for an agent.
 pub fn waits_for_agent(process: Proc) -> bool {
-    let wchan = fs::read_to_string(format!("/proc/{}/wchan", process.pid()));
-    wchan.is_ok_and(|function| function.contains("seccomp"))
+    process.waits_in("seccomp")
 }
 
 /// What a shim holds, by its own account.

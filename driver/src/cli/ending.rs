@@ -1,7 +1,9 @@
-//! Flags of `create`, `run` and `exec` for how a process ends: when its time is over.
+//! Flags of `create`, `run` and `exec` for how a process ends: when its time is over, and what is run when it has.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use holdfast::TimeLimit;
+use holdfast::{ExitCommand, TimeLimit};
 
 use super::signal_name::SignalNumber;
 
@@ -17,6 +19,20 @@ pub struct EndingArgs {
     /// How long it has from then on before it is killed; 0 kills at once [default: 10]
     #[arg(long, value_name = "SECONDS", requires = "timeout", value_parser = seconds)]
     stop_timeout: Option<u32>,
+    /// Run this once it has ended and all else is done; HOLDFAST_ID, HOLDFAST_EXIT_STATUS … tell it
+    #[arg(long, value_name = "PROGRAM")]
+    exit_command: Option<PathBuf>,
+    /// An argument for it; may be repeated
+    #[arg(
+        long,
+        value_name = "ARG",
+        requires = "exit_command",
+        allow_hyphen_values = true
+    )]
+    exit_command_arg: Vec<String>,
+    /// Run it so long after the end
+    #[arg(long, value_name = "SECONDS", requires = "exit_command", value_parser = seconds)]
+    exit_delay: Option<u32>,
 }
 
 impl EndingArgs {
@@ -30,6 +46,15 @@ impl EndingArgs {
             limit.grace = grace;
         }
         Some(limit)
+    }
+
+    /// What is run at its end.
+    pub fn exit_command(&self) -> Option<ExitCommand> {
+        Some(ExitCommand {
+            program: self.exit_command.clone()?,
+            args: self.exit_command_arg.clone(),
+            delay: self.exit_delay.unwrap_or(0),
+        })
     }
 }
 

@@ -138,6 +138,7 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         console_socket: console_socket.transpose()?,
         auto_remove: args.rm,
         time_limit: args.ending.time_limit(),
+        exit_command: args.ending.exit_command(),
     };
     if args.detach {
         let process = container.exec(&name, &spec, &options)?;

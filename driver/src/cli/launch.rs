@@ -91,6 +91,7 @@ impl LaunchArgs {
             console_socket: console_socket.transpose()?,
             restart: self.restart,
             time_limit: self.ending.time_limit(),
+            exit_command: self.ending.exit_command(),
             ..base
         };
         let container = driver.create(&self.id, &bundle, &options)?;

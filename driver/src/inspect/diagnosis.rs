@@ -215,14 +215,28 @@ fn told(record: &ExitRecord) -> String {
 fn ended(root: &Path, found: &Inspection, how: &str, lock: Option<LockFacts>) -> Diagnosis {
     let id = &found.container;
     match lock {
-        Some(LockFacts { held: true, .. }) => stopped(found).unwrap_or_else(|| {
-            let summary = format!("it ended ({how}); its shim is finishing");
+        Some(LockFacts {
+            held: true, left, ..
+        }) => stopped(found).unwrap_or_else(|| {
+            let doing = if left {
+                "waits to run the exit command"
+            } else {
+                "is finishing"
+            };
+            let summary = format!("it ended ({how}); its shim {doing}");
             Diagnosis::new(Condition::Ending, summary, None)
         }),
         Some(LockFacts {
-            finished: false, ..
+            finished: false,
+            left,
+            ..
         }) => {
-            let summary = format!("it ended ({how}); its shim was killed before it had tidied up");
+            let before = if left {
+                "it had run the exit command"
+            } else {
+                "it had tidied up"
+            };
+            let summary = format!("it ended ({how}); its shim was killed before {before}");
             let mend = holdfast(root, &format!("recover {id}"));
             Diagnosis::new(Condition::Unfinished, summary, mend)
         }

@@ -205,6 +205,8 @@ pub struct LockFacts {
     pub holder: Option<i32>,
     /// Whether the last holder said that it had finished.
     pub finished: bool,
+    /// Whether it says that it has nothing left to do but to run the exit command.
+    pub left: bool,
 }
 
 /// The executable that a shim runs, beside the one that is installed where it came from.

@@ -211,6 +211,7 @@ fn lock(path: &Path) -> Seen<LockFacts> {
         held,
         holder: file.filter(|_| held).and_then(|file| flock::holder(&file)),
         finished: content.starts_with(layout::DONE),
+        left: content.starts_with(layout::LEFT),
     })
 }
 

@@ -3,8 +3,9 @@
 //! 4. kill what is left of the container;
 //! 5. drain stdio, write logs to the end, keep what nobody read;
 //! 6. `runtime delete`;
-//! 7. the directory, if the launch asked for that;
-//! 8. the lock, then `exit`.
+//! 7. the exit command, if there is to be one;
+//! 8. the directory, if the launch asked for that;
+//! 9. the lock, then `exit`.
 //!
 //! Every step is bounded in time, and none keeps the next from being taken.
 
@@ -24,8 +25,10 @@ use holdfast_common::sys::fifo;
 use holdfast_common::sys::process::{Children, reap};
 use nix::sys::signalfd::SignalFd;
 
+use super::exit_command::{self, Ran, mark};
 use super::terminal;
-use crate::handover::{Holding, Stdio};
+use crate::claim::Claim;
+use crate::handover::{Holding, Kind, Stdio};
 use crate::output::Output;
 use crate::{events, runtime};
 
@@ -35,7 +38,69 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 const DELETE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes the steps.
-pub fn leave(mut holding: Holding, executed: Option<bool>, signals: &SignalFd) -> ExitCode {
+pub fn leave(holding: Holding, executed: Option<bool>, signals: &SignalFd) -> ExitCode {
+    let exit_command = exit_command::due(&holding.wire);
+    let (claim, kind, tidied) = if has_left() {
+        // But the last of them, which the shim before this one was killed waiting for.
+        (holding.claim, holding.kind, Tidied::all())
+    } else {
+        tidy_up(holding, executed, signals)
+    };
+    let Claim { lock, exit, .. } = claim;
+    let mut exit = Some(exit);
+    let ran = exit_command.is_none_or(|command| {
+        if !command.left().is_zero() {
+            if tidied.told && tidied.deleted {
+                // In this order: whoever sees the hang-up finds that nothing is to be waited for.
+                mark(&lock, layout::LEFT);
+                exit = None;
+            }
+            command.wait(signals);
+        }
+        !matches!(command.run(), Ran::NotNow)
+    });
+    // What the runtime still has keeps its name, and so does what is left to do.
+    if tidied.deleted && ran && kind.auto_remove {
+        remove_own_dir(kind);
+    }
+    if tidied.deleted && tidied.told && ran {
+        // Nothing is left to do for another shim.
+        mark(&lock, layout::DONE);
+    }
+    // In this order: whoever sees the hang-up finds the lock free.
+    drop(lock);
+    drop(exit);
+    ExitCode::SUCCESS
+}
+
+/// Whether a shim had come as far as its exit command.
+fn has_left() -> bool {
+    std::fs::read(layout::SHIM_LOCK_FILE).is_ok_and(|lock| lock.starts_with(layout::LEFT))
+}
+
+/// What became of the steps before the exit command.
+struct Tidied {
+    /// Step 3.
+    told: bool,
+    /// Step 6.
+    deleted: bool,
+}
+
+impl Tidied {
+    fn all() -> Self {
+        Self {
+            told: true,
+            deleted: true,
+        }
+    }
+}
+
+/// Steps 3 to 6.
+fn tidy_up(
+    mut holding: Holding,
+    executed: Option<bool>,
+    signals: &SignalFd,
+) -> (Claim, Kind, Tidied) {
     let mut told = events::tell_end(&holding, executed);
     if holding.kind.ours {
         // Whoever polls is woken; nobody there, nobody to wake.
@@ -70,18 +135,6 @@ pub fn leave(mut holding: Holding, executed: Option<bool>, signals: &SignalFd) -
     // And its sockets with it.
     drop(seccomp);
     let deleted = kind.exec || delete(&wire, &runtime_args, signals);
-    // What the runtime still has keeps its name.
-    if deleted
-        && kind.auto_remove
-        && let Ok(dir) = std::env::current_dir()
-    {
-        // The process's own directory, or with it the container's.
-        remove_dir(if kind.exec {
-            &dir
-        } else {
-            dir.parent().unwrap_or(&dir)
-        });
-    }
     let told = match told {
         // Another shim takes the step again, when somebody comes back and there is room.
         Err(e) if e.is_for_want_of_space() => {
@@ -94,14 +147,24 @@ pub fn leave(mut holding: Holding, executed: Option<bool>, signals: &SignalFd) -
         }
         _ => true,
     };
-    if deleted && told {
-        // Nothing is left to do for another shim.
-        let _ = nix::unistd::write(&claim.lock, layout::DONE);
+    (claim, kind, Tidied { told, deleted })
+}
+
+/// Step 8: the process's own directory, or with it the container's.
+fn remove_own_dir(kind: Kind) {
+    let Ok(dir) = std::env::current_dir() else {
+        return;
+    };
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    // While the exit command was waited for, a restart may have put another in its place.
+    if name.starts_with(layout::UNFINISHED) {
+        return;
     }
-    // In this order: whoever sees the hang-up finds the lock free.
-    drop(claim.lock);
-    drop(claim.exit);
-    ExitCode::SUCCESS
+    remove_dir(if kind.exec {
+        &dir
+    } else {
+        dir.parent().unwrap_or(&dir)
+    });
 }
 
 /// Step 6, and whether it was taken. A runtime that was killed in the middle of it may have left half of the container, and is

@@ -6,6 +6,7 @@
 //! much for one turn, again in the next.
 
 mod control;
+mod exit_command;
 pub mod leave;
 mod replace;
 mod terminal;

@@ -77,6 +77,11 @@ impl Supervisor {
             }
             return Ok(false);
         }
+        if let Some(shim) = process.waiting_to_run_exit_command()? {
+            // Nobody waits for that; but should it be killed before, another runs the command.
+            self.sources.wait_for(&key, shim, Sign::Readable)?;
+            return Ok(true);
+        }
         self.notifier.alive();
         match container.recover(process.id()) {
             Ok(_) => Ok(true),
