@@ -32,6 +32,27 @@ impl Sandbox {
         command
     }
 
+    /// Any program in the environment of `holdfast` commands, and with `holdfast` in its `PATH`: a shell that people type into.
+    ///
+    /// # Panics
+    /// When there is no `PATH`.
+    #[must_use]
+    pub fn beside_holdfast(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for (name, value) in self.holdfast([""; 0]).get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut path = binaries::shared_dir().join("bin").into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").expect("there is a PATH"));
+        command.env("PATH", path).env("HOME", self.path());
+        command.current_dir(self.path());
+        command
+    }
+
     /// A shell script in which `"$@"` is `holdfast ARGS`: whoever starts us may redirect, pipe or ignore what they like.
     #[must_use]
     pub fn in_shell<A: AsRef<OsStr>>(

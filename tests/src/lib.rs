@@ -23,6 +23,7 @@
 //! | [`dump`] | what a failing test prints |
 //! | [`limits`] | what limits a container has, and which have changed |
 //! | [`worker`] | a container that has used something of everything |
+//! | [`pages`] | the project's own pages, and the commands on them |
 //! | [`snapshot`] | shows that nobody changed a tree |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
 //! | [`fake_runtime`] | a runtime that misbehaves on purpose |
@@ -52,6 +53,7 @@ pub mod kernel;
 pub mod limits;
 pub mod matrix;
 pub mod orphan;
+pub mod pages;
 pub mod process;
 pub mod refusal;
 pub mod rootfs;

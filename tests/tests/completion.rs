@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use holdfast_tests::Sandbox;
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{Sandbox, binaries};
 
 /// What a shell is offered after these words, one a line.
 fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
@@ -21,21 +21,8 @@ fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
 /// A shell in which `holdfast` is ours.
 fn shell<'a>(sandbox: &Sandbox, words: impl IntoIterator<Item = &'a str>) -> Command {
     let mut words = words.into_iter();
-    let mut shell = Command::new(words.next().unwrap());
-    for (name, value) in sandbox.holdfast([""; 0]).get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    let bin = binaries::holdfast().parent().unwrap().to_owned();
-    let path = std::env::var("PATH").unwrap();
-    shell
-        .env("PATH", format!("{}:{path}", bin.display()))
-        .env("HOME", sandbox.path())
-        .env("TERM", "dumb")
-        .current_dir(sandbox.path())
-        .args(words);
+    let mut shell = sandbox.beside_holdfast(words.next().unwrap());
+    shell.env("TERM", "dumb").args(words);
     shell
 }
 

@@ -1,18 +1,7 @@
 //! Every command of docs/debugging.md, typed in its order into one shell, prints what the page says.
 
-use std::path::Path;
-use std::process::Command;
-
-use holdfast_tests::{Bundle, DEADLINE, Running, Sandbox, binaries, wait};
-
-/// The fenced blocks of a kind, in order.
-fn blocks<'a>(page: &'a str, kind: &str) -> Vec<&'a str> {
-    let fence = format!("```{kind}\n");
-    let parts = page.split(&*fence).skip(1);
-    parts
-        .map(|part| part.split("```").next().unwrap())
-        .collect()
-}
+use holdfast_tests::pages::Page;
+use holdfast_tests::{Bundle, DEADLINE, Running, Sandbox, wait};
 
 /// A command, and what it prints.
 struct Step<'a> {
@@ -20,9 +9,10 @@ struct Step<'a> {
     prints: String,
 }
 
-fn steps(page: &str) -> Vec<Step<'_>> {
+fn steps(page: &Page) -> Vec<Step<'_>> {
     let mut steps: Vec<Step<'_>> = Vec::new();
-    for line in blocks(page, "console").into_iter().flat_map(str::lines) {
+    let blocks = page.blocks_of("console");
+    for line in blocks.into_iter().flat_map(|block| block.text.lines()) {
         match line.strip_prefix("$ ") {
             Some(command) => steps.push(Step {
                 command,
@@ -69,17 +59,8 @@ struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     fn new(sandbox: &'a Sandbox) -> Self {
-        let mut sh = Command::new("sh");
-        for (name, value) in sandbox.holdfast([""; 0]).get_envs() {
-            match value {
-                Some(value) => sh.env(name, value),
-                None => sh.env_remove(name),
-            };
-        }
-        let bin = binaries::holdfast().parent().unwrap().to_owned();
-        let path = std::env::var("PATH").unwrap();
-        sh.env("PATH", format!("{}:{path}", bin.display()));
-        sh.env("LC_ALL", "C").current_dir(sandbox.path());
+        let mut sh = sandbox.beside_holdfast("sh");
+        sh.env("LC_ALL", "C");
         let mut running = sandbox.spawn(sh);
         running.write("exec 2>&1\n");
         Self { running, typed: 0 }
@@ -103,15 +84,14 @@ impl<'a> Shell<'a> {
 
 #[test]
 fn every_command_of_the_page_prints_what_it_says() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/debugging.md");
-    let page = std::fs::read_to_string(page).unwrap();
+    let page = Page::read("docs/debugging.md");
     let sandbox = Sandbox::new("guide");
     let names = ["web", "term", "job"];
     let ids = names.map(|name| sandbox.id(name));
-    let scripts = blocks(&page, "sh");
+    let scripts = page.blocks_of("sh");
     assert_eq!(scripts.len(), names.len());
     for ((name, id), script) in names.iter().zip(&ids).zip(scripts) {
-        let bundle = sandbox.sh(script);
+        let bundle = sandbox.sh(script.text);
         let bundle: Bundle = if *name == "term" {
             bundle.terminal()
         } else {

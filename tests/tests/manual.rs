@@ -7,10 +7,10 @@ use std::process::Command;
 
 use holdfast_tests::Sandbox;
 use holdfast_tests::command::{show, text};
+use holdfast_tests::pages::Page;
 
 fn page(name: &str) -> String {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    fs::read_to_string(top.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    Page::read(name).text
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
