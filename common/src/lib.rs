@@ -13,6 +13,7 @@ pub mod exit_record;
 pub mod id;
 pub mod identity;
 pub mod layout;
+pub mod listen_fds;
 pub mod log_entry;
 pub mod log_line;
 pub mod oci;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::exit_command::ExitCommand;
 use crate::identity::Identity;
 use crate::layout::{self, Stream};
+use crate::listen_fds::ListenFds;
 use crate::output::{Moved, Output};
 use crate::restart::Restarts;
 use crate::state_file::{self, DOCUMENT_LIMIT, StateFileError};
@@ -69,8 +70,11 @@ pub struct Extension {
     /// A socket of the caller's to which the runtime sends the terminal; the shim stays out of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console_socket: Option<String>,
-    /// How many descriptors, from 3 on, go to the container.
+    /// How many descriptors, from 3 on or after the sockets, go to the container.
     pub preserve_fds: u32,
+    /// How many descriptors, from 3 on, are sockets of a service manager's.
+    #[serde(skip_serializing_if = "ListenFds::is_none")]
+    pub listen_fds: ListenFds,
     /// Output whose bytes the shim moves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -97,10 +101,11 @@ pub struct Extension {
 
 impl Extension {
     /// Every key there is.
-    pub const KEYS: [&str; 11] = [
+    pub const KEYS: [&str; 12] = [
         "inherit",
         "consoleSocket",
         "preserveFds",
+        "listenFds",
         "output",
         "noNewKeyring",
         "seccompAgentStore",
@@ -110,6 +115,11 @@ impl Extension {
         "launcher",
         "restarts",
     ];
+
+    /// How many descriptors of the launcher's go to the process, from 3 on.
+    pub fn descriptors(&self) -> u32 {
+        self.listen_fds.count.saturating_add(self.preserve_fds)
+    }
 }
 
 fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
@@ -230,6 +240,10 @@ mod tests {
             inherit: vec![Stream::Stdout],
             console_socket: Some(String::new()),
             preserve_fds: 1,
+            listen_fds: ListenFds {
+                count: 1,
+                names: None,
+            },
             output: Some(Output::default()),
             no_new_keyring: true,
             seccomp_agent_store: true,

@@ -90,7 +90,12 @@ impl Driver {
         bundle: &Path,
         options: &CreateOptions,
     ) -> Result<Container> {
-        let preserve_fds = launch::check_preserved(options.preserve_fds)?;
+        let preserve_fds = launch::check_preserved(
+            options
+                .listen_fds
+                .count
+                .saturating_add(options.preserve_fds),
+        )?;
         restart::check(options)?;
         time_limit::check(options.time_limit)?;
         let exit_command = exit_command::record(options.exit_command.as_ref())?;
@@ -137,6 +142,7 @@ impl Driver {
             output: plan.output.clone(),
             console_socket: optional_path(options.console_socket.as_deref())?,
             preserve_fds: options.preserve_fds,
+            listen_fds: options.listen_fds.clone(),
             no_new_keyring: options.no_new_keyring,
             auto_remove: options.auto_remove,
             seccomp_agent_store: options.seccomp_agent_store,

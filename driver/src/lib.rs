@@ -96,6 +96,7 @@ pub use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
 pub use holdfast_common::id::{ContainerId, IdError, ProcessId};
 pub use holdfast_common::identity::Identity;
 pub use holdfast_common::layout::Stream;
+pub use holdfast_common::listen_fds::ListenFds;
 pub use holdfast_common::oci;
 pub use holdfast_common::output::{LogDriver, LogOptions, SpillOptions, WhenFull};
 pub use holdfast_common::process_state::ProcessState;

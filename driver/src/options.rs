@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use holdfast_common::layout;
+use holdfast_common::listen_fds::ListenFds;
 use holdfast_common::request::Isolation;
 use holdfast_common::restart::RestartPolicy;
 use holdfast_common::time_limit::TimeLimit;
@@ -58,6 +59,9 @@ pub struct CreateOptions {
     pub seccomp_agent_store: bool,
     /// How many of the caller's descriptors, from 3 on, its process gets; they must not be close-on-exec.
     pub preserve_fds: u32,
+    /// How many of the caller's descriptors, from 3 on, are sockets that its service manager opened for it, and that are the
+    /// container's now (sd_listen_fds(3)); they must not be close-on-exec. Those to be preserved come after them.
+    pub listen_fds: ListenFds,
     /// A socket on which the caller gets the terminal; the streams' policies do not count then.
     pub console_socket: Option<PathBuf>,
     /// Columns and rows of its terminal, from before its program runs (OCI `process.consoleSize`).

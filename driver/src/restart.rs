@@ -96,6 +96,12 @@ impl Container {
         let old = last.process_state();
         let mut state = ProcessSpec::new(bundle.process).to_state();
         let ours = old.holdfast.clone().unwrap_or_default();
+        if ours.descriptors() > 0 {
+            return Err(Error::CannotRestart {
+                policy: self.restart_policy(),
+                why: "it has descriptors of its creator's",
+            });
+        }
         let console = ours.console_socket.is_some();
         let dir = last.dir();
         let plan = Plan::new(&same_stdio(old, dir), state.terminal, console, dir)?;
@@ -159,6 +165,7 @@ pub(crate) fn check(options: &CreateOptions) -> Result<()> {
         () if options.restart.is_no() => return Ok(()),
         () if options.auto_remove => "it is to be removed when it ends",
         () if options.preserve_fds > 0 => "it has descriptors of its creator's",
+        () if !options.listen_fds.is_none() => "it has sockets of its creator's",
         () if inherits => "it has its creator's own streams",
         () if options.checkpoint.is_some() => "it comes from a checkpoint",
         () => return Ok(()),

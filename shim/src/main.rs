@@ -71,6 +71,9 @@ fn run() -> ExitCode {
             println!("{}", handover::PROTOCOL);
             ExitCode::SUCCESS
         }
+        [first, program @ ..] if first == launch::listener::OPTION => {
+            launch::listener::become_program(program)
+        }
         [only] if only == "--help" => {
             println!("{USAGE}");
             ExitCode::SUCCESS

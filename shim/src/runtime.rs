@@ -26,7 +26,16 @@ pub fn command(
     runtime_args: &[OsString],
     verb: &str,
 ) -> Command {
-    let mut command = Command::new(runtime);
+    complete(Command::new(runtime), process_dir, runtime_args, verb)
+}
+
+/// As [`command`], for a program that becomes the runtime.
+pub fn complete(
+    mut command: Command,
+    process_dir: &Path,
+    runtime_args: &[OsString],
+    verb: &str,
+) -> Command {
     command
         .arg("--log")
         .arg(process_dir.join(layout::RUNTIME_LOG_FILE))

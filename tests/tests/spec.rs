@@ -312,7 +312,7 @@ fn the_features_are_the_runtimes_ours_and_the_kernels() {
     let holdfast = &ours["holdfast"];
     assert_eq!(
         holdfast["controlTypes"],
-        json!({ "closeStdin": 0, "resize": 1, "reexec": 3, "deadline": 4 })
+        json!({ "closeStdin": 0, "resize": 1, "reopenLogs": 2, "reexec": 3, "deadline": 4 })
     );
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert_eq!(holdfast["kernel"]["release"], release.trim());

@@ -67,6 +67,14 @@ pub enum Error {
         /// The socket.
         socket: PathBuf,
     },
+    /// A variable of the service manager's is set to nonsense.
+    #[error("{variable} is set to {value:?}, which is no number")]
+    NotANumber {
+        /// The variable.
+        variable: &'static str,
+        /// What it is set to.
+        value: String,
+    },
     /// `HOLDFAST_STDIO` is set to nonsense.
     #[error("HOLDFAST_STDIO: {0}")]
     BadPreset(super::stdio::BadPolicy),

@@ -11,6 +11,7 @@ use holdfast::{
 use super::ending::EndingArgs;
 use super::error::{Error, Result};
 use super::globals::absolute;
+use super::listen;
 use super::stdio::StdioArgs;
 
 /// Flags of `create` and `run`.
@@ -87,6 +88,7 @@ impl LaunchArgs {
             no_pivot_root: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds: self.preserve_fds,
+            listen_fds: listen::from_environment()?,
             seccomp_agent_store: self.seccomp_agent_store,
             console_socket: console_socket.transpose()?,
             restart: self.restart,

@@ -16,6 +16,7 @@ mod help;
 mod inspect;
 mod launch;
 mod list;
+mod listen;
 mod logging;
 mod logs;
 mod man;

@@ -23,6 +23,7 @@ use nix::sys::signalfd::SignalFd;
 use serde::Deserialize;
 
 use super::console::ConsoleSocket;
+use super::listener;
 use super::stdio::{End, Opened};
 use super::undo::Done;
 use crate::error::Error;
@@ -143,7 +144,15 @@ impl Create<'_> {
             None => "create",
         };
         let args: Vec<OsString> = state.runtime_args.iter().map(Into::into).collect();
-        let mut command = runtime::command(&self.wire.runtime, self.dir, &args, verb);
+        let sockets = (!ours.listen_fds.is_none()).then_some(&ours.listen_fds);
+        let program = match sockets {
+            Some(_) => listener::program(&self.wire.runtime),
+            None => Command::new(&self.wire.runtime),
+        };
+        let mut command = runtime::complete(program, self.dir, &args, verb);
+        if let Some(sockets) = sockets {
+            listener::tell(&mut command, sockets);
+        }
         // A runtime that nobody waits for any more must not go on half way.
         exec::die_with_us(&mut command);
         command.current_dir(bundle);

@@ -13,6 +13,7 @@
 mod cgroup;
 mod console;
 mod create;
+pub mod listener;
 mod process;
 mod stdio;
 mod strays;
@@ -22,7 +23,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use holdfast_common::process_state::ProcessState;
+use holdfast_common::process_state::{Extension, ProcessState};
 use holdfast_common::ready::Report;
 use holdfast_common::request::{Isolation, Launch, Wire};
 use holdfast_common::sys::{fd, signal};
@@ -77,7 +78,8 @@ impl Launching {
     /// Step 2. Returns what is to be launched, and the descriptors from 3 on that go to the container.
     fn leave_launcher(&self) -> Result<(ProcessState, Vec<OwnedFd>), Error> {
         let state = ProcessState::read(Path::new("."))?;
-        let preserve = state.holdfast.as_ref().map_or(0, |ours| ours.preserve_fds);
+        let ours = state.holdfast.as_ref();
+        let preserve = ours.map_or(0, Extension::descriptors);
         let preserve = 3..3 + i32::try_from(preserve).unwrap_or(0);
         Ok((state, self.launcher.leave(preserve)?))
     }
