@@ -118,13 +118,13 @@ impl Driver {
         }
 
         let mut process_state = ProcessSpec::new(bundle.process.clone()).to_state();
-        options.stdio.check_new()?;
         let plan = Plan::new(
             &options.stdio,
             process_state.terminal,
             options.console_socket.is_some(),
             &dir.join(layout::INIT),
         )?;
+        options.stdio.check_new()?;
         plan.tell(&mut process_state);
         if let Some((width, height)) = options.console_size {
             let size = serde_json::json!({"height": height, "width": width});

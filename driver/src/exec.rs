@@ -43,8 +43,8 @@ impl Container {
 
         let mut process_state = process.to_state();
         let console = options.console_socket.is_some();
-        options.stdio.check_new()?;
         let plan = Plan::new(&options.stdio, process_state.terminal, console, &dir)?;
+        options.stdio.check_new()?;
         plan.tell(&mut process_state);
         process_state.exec = true;
         process_state

@@ -24,6 +24,8 @@
 //! | [`limits`] | what limits a container has, and which have changed |
 //! | [`worker`] | a container that has used something of everything |
 //! | [`pages`] | the project's own pages, and the commands on them |
+//! | [`writer`] | a container that writes numbered words and measures how long it waits |
+//! | [`entries`] | a log's files and the entries in them |
 //! | [`snapshot`] | shows that nobody changed a tree |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
 //! | [`fake_runtime`] | a runtime that misbehaves on purpose |
@@ -46,6 +48,7 @@ pub mod conmon;
 pub mod daemon;
 pub mod daemon02;
 pub mod dump;
+pub mod entries;
 pub mod fake_runtime;
 pub mod fifo;
 pub mod gate;
@@ -66,6 +69,7 @@ pub mod supervisor;
 pub mod terminal;
 pub mod wait;
 pub mod worker;
+pub mod writer;
 
 pub use at_end::AtEnd;
 pub use bundle::Bundle;

@@ -6,12 +6,6 @@ use std::borrow::Cow;
 use super::{BadEntry, Entry, Stamp, parse_stream, parse_time};
 use crate::layout::Stream;
 
-/// How long an entry with so many bytes is.
-pub const fn encoded_length(stream: Stream, bytes: usize) -> usize {
-    // Three blanks, the tag and the line end.
-    super::STAMP_LENGTH + stream.name().len() + bytes + 5
-}
-
 /// Appends an entry, line end included. The bytes must not contain a line end ([`super::pieces`]).
 pub fn encode(out: &mut Vec<u8>, stamp: &Stamp, stream: Stream, bytes: &[u8], ends: bool) {
     out.extend_from_slice(stamp.as_bytes());
@@ -20,6 +14,44 @@ pub fn encode(out: &mut Vec<u8>, stamp: &Stamp, stream: Stream, bytes: &[u8], en
     out.extend_from_slice(if ends { b" F " } else { b" P " });
     out.extend_from_slice(bytes);
     out.push(b'\n');
+}
+
+/// Appends entries of what was written, as many as fit: `out` gets no longer than `most`. Returns of how many bytes they are. As
+/// [`encode`] of each of [`super::pieces`], and several times as fast: what every entry begins with is made once.
+pub fn encode_all(
+    out: &mut Vec<u8>,
+    stamp: &Stamp,
+    stream: Stream,
+    bytes: &[u8],
+    most: usize,
+) -> usize {
+    let mut head = Vec::with_capacity(super::STAMP_LENGTH + 16);
+    encode(&mut head, stamp, stream, b"", true);
+    head.pop();
+    let mut done = 0;
+    while done < bytes.len() {
+        let rest = &bytes[done..];
+        let line = match memchr::memchr(b'\n', rest) {
+            Some(end) => &rest[..=end],
+            None => {
+                // The last one: it does not end.
+                let mark = out.len();
+                encode(out, stamp, stream, rest, false);
+                if out.len() > most {
+                    out.truncate(mark);
+                    return done;
+                }
+                return bytes.len();
+            }
+        };
+        if out.len() + head.len() + line.len() > most {
+            break;
+        }
+        out.extend_from_slice(&head);
+        out.extend_from_slice(line);
+        done += line.len();
+    }
+    done
 }
 
 /// Understands a line, without its line end. After the first tag there may be others, behind colons, that nobody has given a

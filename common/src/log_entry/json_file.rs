@@ -11,7 +11,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
-use super::{BadEntry, Entry, Stamp, parse_stream, parse_time};
+use super::{BadEntry, Entry, Stamp, parse_stream, parse_time, pieces};
 use crate::layout::Stream;
 
 /// Appends an entry, line end included. `attrs` is a JSON object, or nothing.
@@ -45,6 +45,28 @@ pub fn encode(
     }
     out.extend_from_slice(stamp.as_bytes());
     out.extend_from_slice(b"\"}\n");
+}
+
+/// Appends entries of what was written, as many as fit: `out` gets no longer than `most`. Returns of how many bytes they are.
+pub fn encode_all(
+    out: &mut Vec<u8>,
+    stamp: &Stamp,
+    stream: Stream,
+    bytes: &[u8],
+    attrs: &[u8],
+    most: usize,
+) -> usize {
+    let mut done = 0;
+    for (piece, ends) in pieces(bytes) {
+        let mark = out.len();
+        encode(out, stamp, stream, piece, ends, attrs);
+        if out.len() > most {
+            out.truncate(mark);
+            break;
+        }
+        done += piece.len() + usize::from(ends);
+    }
+    done
 }
 
 /// Appends UTF-8 as a JSON string has it (RFC 8259, section 7), by runs: most bytes are as they are.

@@ -101,12 +101,46 @@ fn what_was_read_is_in_its_pieces() {
 }
 
 #[test]
+fn many_at_once_are_the_same_as_one_by_one() {
+    let stamp = Stamp::of(time());
+    let mut bytes = samples().join(&b'\n');
+    for end in [&b""[..], b"\n", b"\n\n"] {
+        bytes.extend_from_slice(end);
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let (mut cri, mut json) = (Vec::new(), Vec::new());
+            for (piece, ends) in pieces(&bytes) {
+                cri::encode(&mut cri, &stamp, stream, piece, ends);
+                json_file::encode(&mut json, &stamp, stream, piece, ends, b"{}");
+            }
+            type All<'a> = &'a dyn Fn(&mut Vec<u8>, &[u8], usize) -> usize;
+            let in_cri: All<'_> =
+                &|out, bytes, most| cri::encode_all(out, &stamp, stream, bytes, most);
+            let in_json: All<'_> =
+                &|out, bytes, most| json_file::encode_all(out, &stamp, stream, bytes, b"{}", most);
+            for (encode, wanted) in [(in_cri, &cri), (in_json, &json)] {
+                for most in [usize::MAX, 1 << 20, 600_000] {
+                    let (mut out, mut done) = (Vec::new(), 0);
+                    while done < bytes.len() {
+                        let mut some = Vec::new();
+                        let count = encode(&mut some, &bytes[done..], most);
+                        assert!(count > 0 && some.len() <= most);
+                        done += count;
+                        out.extend(some);
+                    }
+                    assert!(out == *wanted, "{most}");
+                }
+                assert_eq!(encode(&mut Vec::new(), &bytes, 1), 0);
+            }
+        }
+    }
+}
+
+#[test]
 fn entries_look_as_their_readers_expect() {
     let stamp = Stamp::of(time());
     let mut line = Vec::new();
     cri::encode(&mut line, &stamp, Stream::Stdout, b"a\xff", true);
     assert_eq!(line, b"2026-01-02T03:04:05.678901234Z stdout F a\xff\n");
-    assert_eq!(line.len(), cri::encoded_length(Stream::Stdout, 2));
     line.clear();
     json_file::encode(
         &mut line,

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use holdfast_common::layout;
 use holdfast_common::state_file;
 use holdfast_common::sys::{errno_text, exec};
+use nix::poll::PollFd;
 use nix::sys::signalfd::SignalFd;
 
 use crate::handover::{Holding, PROTOCOL, PROTOCOL_OPTION};
-use crate::runtime;
+use crate::output::Output;
+use crate::runtime::{self, Beside};
 
 /// How long a new executable may take to say which words it understands.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,7 +34,9 @@ pub fn replace(holding: &mut Holding, signals: &SignalFd) -> String {
     };
     // Asked for once: the next request may mean the usual executable.
     let _ = std::fs::remove_file(next);
-    let refused = match candidate.and_then(|path| probe(&path, signals).map(|()| path)) {
+    let mut moves = Moves(holding.output.as_deref_mut());
+    let probed = candidate.and_then(|path| probe(&path, signals, &mut moves).map(|()| path));
+    let refused = match probed {
         Err(why) => why,
         Ok(path) => {
             let ours = std::mem::replace(&mut holding.executable, path);
@@ -67,8 +71,25 @@ fn is_foreign(path: &Path) -> bool {
     }
 }
 
+/// Output is moved while an executable is asked: on a busy machine that takes a while, and the process would wait.
+struct Moves<'a>(Option<&'a mut Output>);
+
+impl Beside for Moves<'_> {
+    fn poll_fds(&self) -> Vec<PollFd<'_>> {
+        let output = self.0.as_deref();
+        output.map(Output::poll_fds).unwrap_or_default()
+    }
+
+    fn turn(&mut self) {
+        if let Some(output) = &mut self.0 {
+            // What is more than a turn's work is polled again.
+            output.turn();
+        }
+    }
+}
+
 /// Whether an executable would understand what this shim hands over.
-fn probe(path: &PathBuf, signals: &SignalFd) -> Result<(), String> {
+fn probe(path: &PathBuf, signals: &SignalFd, moves: &mut Moves<'_>) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("execute {}: {}", path.display(), errno_text(&e));
     if is_foreign(path) {
         return Err(failed(nix::Error::ENOEXEC.into()));
@@ -82,7 +103,8 @@ fn probe(path: &PathBuf, signals: &SignalFd) -> Result<(), String> {
     exec::unblock_signals(&mut command);
     let mut child = command.spawn().map_err(failed)?;
     let deadline = Some(Instant::now() + PATIENCE);
-    let Some(exit) = runtime::wait(&mut child, signals, deadline).map_err(failed)? else {
+    let exit = runtime::wait_beside(&mut child, signals, deadline, moves).map_err(failed)?;
+    let Some(exit) = exit else {
         let _ = child.kill();
         let _ = runtime::wait(&mut child, signals, None);
         let seconds = PATIENCE.as_secs();

@@ -103,7 +103,10 @@ impl Launching {
         // It must be there before the runtime, which connects to it.
         let mut seccomp = Store::open(&self.wire, &state, &dir)?;
         // Its ends must be there before the process's.
-        let output = Output::open(&self.wire.id.to_string_lossy(), &state)?;
+        let mut output = Output::open(&self.wire.id.to_string_lossy(), &state)?;
+        if let Some(output) = &mut output {
+            output.begin();
+        }
         let stdio = stdio::open(&state)?;
         let create = create::Create {
             wire: &self.wire,

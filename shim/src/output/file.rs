@@ -75,10 +75,17 @@ impl LogFile {
         self.size
     }
 
-    /// Whether so many bytes more would be too many. What alone is more than a file may have gets a file of its own.
-    pub fn is_full_with(&self, bytes: usize) -> bool {
-        let max = self.limits.max_size;
-        max > 0 && self.size > 0 && self.size + bytes as u64 > max
+    /// Whether it has no entry yet.
+    pub fn is_new(&self) -> bool {
+        self.size == 0
+    }
+
+    /// How many bytes more it may have. What alone is more than that gets a file of its own.
+    pub fn room(&self) -> usize {
+        match self.limits.max_size {
+            0 => usize::MAX,
+            max => usize::try_from(max.saturating_sub(self.size)).unwrap_or(usize::MAX),
+        }
     }
 
     /// Appends whole entries, each with a line end, in one write.
@@ -126,11 +133,14 @@ impl LogFile {
     /// name, and the next [`LogFile::open`] takes it.
     pub fn rotate(self) -> io::Result<Self> {
         let Self {
-            path, file, limits, ..
+            path,
+            file,
+            size: expected,
+            limits,
         } = self;
         // Somebody may have emptied it, and there is room.
         let size = file.metadata()?.len();
-        if size < limits.max_size / 2 {
+        if size != expected {
             return Ok(Self {
                 path,
                 file,
@@ -242,7 +252,7 @@ mod tests {
         };
         let mut log = LogFile::open(&dir.0.join("log"), limits).unwrap();
         for entry in ["a\n", "b\n", "c\n", "d\n"] {
-            if log.is_full_with(entry.len()) {
+            if log.room() < entry.len() {
                 log = log.rotate().unwrap();
             }
             log.append(entry.as_bytes()).unwrap();
@@ -265,9 +275,9 @@ mod tests {
             max_files: 1,
         };
         let mut log = LogFile::open(&dir.0.join("log"), limits).unwrap();
-        assert!(!log.is_full_with(100));
+        assert!(log.is_new() && log.room() == 2);
         log.append(b"a\n").unwrap();
-        assert!(log.is_full_with(1));
+        assert!(!log.is_new() && log.room() == 0);
         let mut log = log.rotate().unwrap();
         log.append(b"b\n").unwrap();
         assert_eq!(dir.content(), owned(&[("log", "b\n")]));

@@ -4,14 +4,19 @@
 use std::path::PathBuf;
 
 use holdfast_common::layout::Stream;
-use holdfast_common::log_entry::{Stamp, cri, json_file, pieces};
+use holdfast_common::log_entry::{Stamp, cri, json_file};
+use holdfast_common::state_file;
+use holdfast_common::sys::errno_text;
 use serde::{Deserialize, Serialize};
 
 use super::file::{Limits, LogFile};
 use super::health::Health;
 
-/// Entries are written when there are so many bytes of them.
-const A_WRITE: usize = 64 << 10;
+/// The most that is written at a time, bytes: what a read's worth of lines comes to.
+const A_WRITE: usize = 128 << 10;
+
+/// How much of a file is looked at for its last entries, bytes.
+const LAST_ENTRIES: u64 = 256 << 10;
 
 /// How entries are written.
 #[derive(Debug)]
@@ -23,13 +28,26 @@ pub enum Format {
 }
 
 impl Format {
-    fn encode(&self, out: &mut Vec<u8>, stamp: &Stamp, stream: Stream, piece: &[u8], ends: bool) {
+    /// Appends entries, of which there are then no more than `most` bytes; returns how many of the output's bytes they are of.
+    fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        stamp: &Stamp,
+        stream: Stream,
+        bytes: &[u8],
+        most: usize,
+    ) -> usize {
         match self {
-            Format::Cri => cri::encode(out, stamp, stream, piece, ends),
+            Format::Cri => cri::encode_all(out, stamp, stream, bytes, most),
             Format::JsonFile(attrs) => {
-                json_file::encode(out, stamp, stream, piece, ends, attrs);
+                json_file::encode_all(out, stamp, stream, bytes, attrs, most)
             }
         }
+    }
+
+    /// Appends the end of a line that had only begun.
+    fn end_line(&self, out: &mut Vec<u8>, stamp: &Stamp, stream: Stream) {
+        self.encode(out, stamp, stream, b"\n", usize::MAX);
     }
 }
 
@@ -83,10 +101,32 @@ impl Lines {
         self.file = match LogFile::open(&self.path, self.limits) {
             Ok(file) => Some(file),
             Err(e) => {
-                health.failed(&holdfast_common::sys::errno_text(&e));
+                health.failed(&errno_text(&e));
                 None
             }
         };
+    }
+
+    /// Another process begins here: a line that the last one in this file has not ended is nobody's to go on with.
+    pub fn begin(&mut self) {
+        let tail = state_file::read_tail(&self.path, LAST_ENTRIES).unwrap_or_default();
+        let decode = match self.format {
+            Format::Cri => cri::decode,
+            Format::JsonFile(_) => json_file::decode,
+        };
+        let mut last = [None; 2];
+        for line in tail.split(|&byte| byte == b'\n').rev() {
+            if let Ok(entry) = decode(line) {
+                last[index(entry.stream)].get_or_insert(entry.ends);
+            }
+            if !last.contains(&None) {
+                break;
+            }
+        }
+        self.last = last.map(|ends| match ends {
+            Some(false) => Last::Lost,
+            Some(true) | None => Last::End,
+        });
     }
 
     /// Writes what was read, or drops it, or the end of it.
@@ -130,36 +170,30 @@ impl Lines {
         scratch: &mut Vec<u8>,
         health: &mut Health,
     ) -> usize {
-        scratch.clear();
-        // How much of `bytes` is written, and is in the scratch.
-        let (mut written, mut waiting) = (0, 0);
-        if self.last[index(stream)] == Last::Lost {
-            self.format.encode(scratch, stamp, stream, b"", true);
-        }
-        for (piece, ends) in pieces(bytes) {
-            let mark = scratch.len();
-            self.format.encode(scratch, stamp, stream, piece, ends);
+        let mut left = bytes;
+        while !left.is_empty() {
             let Some(file) = &self.file else { break };
-            if file.is_full_with(scratch.len()) {
-                // What came before this entry is the file's last.
-                let entry = scratch.split_off(mark);
-                written += self.flush(stream, &bytes[written..][..waiting], stamp, scratch, health);
-                waiting = 0;
-                *scratch = entry;
-                self.rotate_unless_new(scratch.len(), health);
+            scratch.clear();
+            if self.last[index(stream)] == Last::Lost {
+                self.format.end_line(scratch, stamp, stream);
             }
-            waiting += piece.len() + usize::from(ends);
-            if scratch.len() >= A_WRITE {
-                written += self.flush(stream, &bytes[written..][..waiting], stamp, scratch, health);
-                waiting = 0;
-                scratch.clear();
+            let most = A_WRITE.min(file.room());
+            let mut count = self.format.encode(scratch, stamp, stream, left, most);
+            if count == 0 {
+                if file.room() < A_WRITE && !file.is_new() {
+                    self.rotate(health);
+                    continue;
+                }
+                // It is longer than a file, or than a write, may be: then one entry alone.
+                count = memchr::memchr(b'\n', left).map_or(left.len(), |end| end + 1);
+                let entry = &left[..count];
+                self.format
+                    .encode(scratch, stamp, stream, entry, usize::MAX);
             }
-            if self.file.is_none() {
-                break;
-            }
+            let written = self.flush(stream, &left[..count], stamp, scratch, health);
+            left = &left[written..];
         }
-        written += self.flush(stream, &bytes[written..][..waiting], stamp, scratch, health);
-        bytes.len() - written
+        left.len()
     }
 
     /// Writes entries, of these bytes; returns how many of the bytes were.
@@ -174,13 +208,10 @@ impl Lines {
         let Some(file) = &mut self.file else {
             return 0;
         };
-        if entries.is_empty() {
-            return 0;
-        }
         let written = match file.append(entries) {
             Ok(()) => bytes.len(),
             Err(cut) => {
-                health.failed(&holdfast_common::sys::errno_text(&cut.cause));
+                health.failed(&errno_text(&cut.cause));
                 self.file = None;
                 let count = self.bytes_in(&entries[..cut.written], stream, bytes, stamp);
                 if cut.written > 0 {
@@ -200,33 +231,21 @@ impl Lines {
         written
     }
 
-    /// How many bytes are in these entries, which were made of bytes that begin so. Entries are not measured while all is well.
+    /// How many bytes are in these entries, which were made of bytes that begin so. They are not measured while all is well.
     fn bytes_in(&self, entries: &[u8], stream: Stream, bytes: &[u8], stamp: &Stamp) -> usize {
-        let (mut length, mut count) = (0, 0);
-        let mut entry = Vec::new();
+        let mut again = Vec::new();
         if self.last[index(stream)] == Last::Lost {
-            self.format.encode(&mut entry, stamp, stream, b"", true);
-            length += entry.len();
+            self.format.end_line(&mut again, stamp, stream);
         }
-        for (piece, ends) in pieces(bytes) {
-            entry.clear();
-            self.format.encode(&mut entry, stamp, stream, piece, ends);
-            length += entry.len();
-            if length > entries.len() {
-                break;
-            }
-            count += piece.len() + usize::from(ends);
-        }
-        count
+        let most = entries.len();
+        self.format.encode(&mut again, stamp, stream, bytes, most)
     }
 
-    fn rotate_unless_new(&mut self, bytes: usize, health: &mut Health) {
-        let Some(file) = self.file.take_if(|file| file.is_full_with(bytes)) else {
-            return;
-        };
-        match file.rotate() {
-            Ok(file) => self.file = Some(file),
-            Err(e) => health.failed(&holdfast_common::sys::errno_text(&e)),
+    fn rotate(&mut self, health: &mut Health) {
+        match self.file.take().map(LogFile::rotate) {
+            Some(Ok(file)) => self.file = Some(file),
+            Some(Err(e)) => health.failed(&errno_text(&e)),
+            None => (),
         }
     }
 }

@@ -34,6 +34,7 @@ use holdfast_common::state_file;
 use holdfast_common::sys::pty::Size;
 use holdfast_common::sys::{errno_text, fifo};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
 use nix::unistd::read;
 use serde::Serialize;
 
@@ -172,6 +173,16 @@ impl Output {
         Ok(())
     }
 
+    /// What to poll where there is no more to wait for than output: the FIFOs that there is room for the content of.
+    pub fn poll_fds(&self) -> Vec<PollFd<'_>> {
+        let open = self.moving.iter().filter_map(|moving| match &moving.to {
+            To::Spill(spill) if !spill.has_room() => None,
+            To::Spill(_) | To::Log => moving.inner.as_ref(),
+        });
+        open.map(|inner| PollFd::new(inner.as_fd(), PollFlags::POLLIN))
+            .collect()
+    }
+
     /// When there is something to do, whatever the descriptors tell.
     pub fn due(&self) -> Option<Instant> {
         let retries = self.spills().filter_map(Spill::due);
@@ -282,6 +293,13 @@ impl Output {
         }
     }
 
+    /// Its process is a new one: what stands in its log already is another's.
+    pub fn begin(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.begin();
+        }
+    }
+
     /// The read end of what a process holds of a stream.
     pub fn inner(&self, stream: Stream) -> Option<BorrowedFd<'_>> {
         let moving = self.moving.iter().find(|it| it.stream == stream)?;
@@ -347,7 +365,9 @@ fn log_from(
             Ok(count) => {
                 log.take(stream, &piece[..count], entries);
                 // A FIFO gives all that it has, as far as that is asked for.
-                if count < piece.len() {
+                let drained = count < piece.len();
+                scratch.touch();
+                if drained {
                     return false;
                 }
             }

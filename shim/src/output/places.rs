@@ -126,6 +126,15 @@ impl Log {
         }
     }
 
+    /// A process begins, and not a shim.
+    pub fn begin(&mut self) {
+        for Place { kind, .. } in &mut self.places {
+            if let Kind::Lines(lines) = kind {
+                lines.begin();
+            }
+        }
+    }
+
     /// Opens the files, or opens them again, by their names.
     pub fn open(&mut self) {
         for Place { health, kind, .. } in &mut self.places {

@@ -26,17 +26,22 @@ impl Scratch {
 
     /// One to make entries in.
     pub fn entries(&mut self) -> &mut Vec<u8> {
-        self.used = Some(Instant::now());
+        self.touch();
         &mut self.entries
     }
 
     /// Both.
     pub fn both(&mut self) -> (&mut [u8], &mut Vec<u8>) {
-        self.used = Some(Instant::now());
         if self.piece.is_empty() {
             self.piece = vec![0; PIECE];
+            self.touch();
         }
         (&mut self.piece, &mut self.entries)
+    }
+
+    /// It was of use: looking whether there is something to read is none.
+    pub fn touch(&mut self) {
+        self.used = Some(Instant::now());
     }
 
     /// When it is to be given back.

@@ -179,6 +179,12 @@ impl Spill {
         self.dropped
     }
 
+    /// Whether bytes would be taken now.
+    pub fn has_room(&self) -> bool {
+        let bound = self.options.full == WhenFull::DropOldest || self.kept() < self.options.max;
+        bound && self.full_disk.is_none()
+    }
+
     /// When there is something to be tried again.
     pub fn due(&self) -> Option<Instant> {
         self.full_disk.as_ref().map(|retry| retry.at)
@@ -247,6 +253,7 @@ impl Spill {
     fn pass_on(&mut self, scratch: &mut Scratch) -> bool {
         while self.kept() > 0 {
             let most = usize::try_from(self.kept()).unwrap_or(usize::MAX);
+            scratch.touch();
             let piece = scratch.piece();
             let most = most.min(piece.len());
             let piece = &mut piece[..most];
