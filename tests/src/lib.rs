@@ -16,6 +16,8 @@
 //! | [`daemon`] | drivers of the library, as a daemon has them |
 //! | [`terminal`] | runs a command on a terminal of its own |
 //! | [`strace`] | kills a command at an exact point of its own doing |
+//! | [`syscalls`] | counts the system calls of commands and shims |
+//! | [`budget`] | what a container may cost, in one table |
 //! | [`matrix`] | somebody is killed; what must hold afterwards |
 //! | [`orphan`] | shims killed under their processes, and what is done about it |
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
@@ -41,6 +43,7 @@
 pub mod at_end;
 pub mod beside_runc;
 pub mod binaries;
+pub mod budget;
 pub mod bundle;
 pub mod cleanup;
 pub mod command;
@@ -66,6 +69,7 @@ pub mod snapshot;
 pub mod spec;
 pub mod strace;
 pub mod supervisor;
+pub mod syscalls;
 pub mod terminal;
 pub mod wait;
 pub mod worker;

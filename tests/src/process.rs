@@ -143,6 +143,22 @@ impl Proc {
         self.rollup("Rss")
     }
 
+    /// Its share of what is resident, in KiB: shared pages are divided by their users (`Pss` in `smaps_rollup`).
+    #[must_use]
+    pub fn pss_kib(self) -> u64 {
+        self.rollup("Pss")
+    }
+
+    /// What its page tables take, in KiB (`VmPTE`, proc_pid_status(5)).
+    #[must_use]
+    pub fn page_tables_kib(self) -> u64 {
+        let value = self.status("VmPTE");
+        let kib = value
+            .as_deref()
+            .and_then(|value| value.strip_suffix(" kB")?.parse().ok());
+        kib.unwrap_or_else(|| panic!("process {} has no page tables; is it gone?", self.0))
+    }
+
     /// The processor time that its main thread has used, in user and kernel mode, to the nanosecond
     /// (`/proc/PID/schedstat`; `stat` counts in ticks of 10 ms).
     ///

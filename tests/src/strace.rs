@@ -139,8 +139,9 @@ impl Sandbox {
         self.beside(strace, process, act);
     }
 
+    /// Has strace watch a process that runs already while `end` acts, and until it has ended.
     #[track_caller]
-    fn beside(&self, mut strace: Command, process: Proc, end: impl FnOnce()) {
+    pub(crate) fn beside(&self, mut strace: Command, process: Proc, end: impl FnOnce()) {
         strace.args(["-p", &process.pid().to_string()]);
         strace.current_dir(self.path());
         let strace = self.spawn(strace);
@@ -304,7 +305,7 @@ fn moments_in(trace: &str) -> Vec<Moment> {
 }
 
 /// The system call in a line of strace's. Signals and ends have lines of other forms.
-fn call_of(line: &str) -> Option<&str> {
+pub(crate) fn call_of(line: &str) -> Option<&str> {
     let (name, _) = line.split_once('(')?;
     name.bytes()
         .all(|b| b.is_ascii_alphanumeric() || b == b'_')

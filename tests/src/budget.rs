@@ -1,0 +1,79 @@
+//! What a container may cost, in bytes and counts: what a machine that is busy with something else measures the same. Each limit is
+//! a little above what was measured last; a change that needs more changes the figure here, and its message says why.
+//!
+//! What it costs in time stands in docs/benchmarks.md, beside what its peers cost.
+
+use std::fmt;
+
+/// A cost, and the most that it may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Of what, in words.
+    pub what: &'static str,
+    /// The most that is allowed.
+    pub most: u64,
+    /// Of what unit.
+    pub unit: &'static str,
+}
+
+/// A limit of so much of `what`.
+const fn most(most: u64, unit: &'static str, what: &'static str) -> Budget {
+    Budget { what, most, unit }
+}
+
+/// Memory of an idle shim that is its own alone.
+pub const PRIVATE_DIRTY: Budget = most(68, "KiB", "private dirty memory, idle");
+/// The same where it holds a terminal, or moves output.
+pub const PRIVATE_DIRTY_MOVING: Budget =
+    most(76, "KiB", "private dirty memory, idle, with a terminal");
+/// What the kernel keeps to map an idle shim's memory.
+pub const PAGE_TABLES: Budget = most(44, "KiB", "page tables, idle");
+/// Threads, always.
+pub const THREADS: Budget = most(1, "threads", "threads");
+/// Wake-ups of an idle shim, in all the time that it is watched.
+pub const WAKE_UPS: Budget = most(0, "wake-ups", "wake-ups, idle");
+/// Open descriptors of an idle shim.
+pub const DESCRIPTORS: Budget = most(16, "descriptors", "open descriptors, idle");
+/// The shim's executable.
+pub const SHIM_SIZE: Budget = most(1600, "KiB", "the shim's executable");
+/// The command's executable.
+pub const DRIVER_SIZE: Budget = most(6400, "KiB", "the command's executable");
+
+/// What the command does for `run -d`, without the shim and the runtime.
+pub const RUN_CALLS: Budget = most(390, "system calls", "`run -d`, the command");
+/// What the shim does from its start to its first wait, without the runtime.
+pub const LAUNCH_CALLS: Budget = most(370, "system calls", "a launch, the shim");
+/// What the shim does from the end of its process to its own.
+pub const EXIT_CALLS: Budget = most(170, "system calls", "an end, the shim");
+/// What the command does for `exec -d`.
+pub const EXEC_CALLS: Budget = most(290, "system calls", "`exec -d`, the command");
+/// What an exec's shim does from its start to its end.
+pub const EXEC_SHIM_CALLS: Budget = most(450, "system calls", "an exec, its shim, to its end");
+
+impl Budget {
+    /// Prints what was measured; whether that is too much.
+    #[must_use]
+    pub fn is_exceeded_by(&self, measured: u64) -> bool {
+        println!("{self}: {measured}");
+        measured > self.most
+    }
+
+    /// Prints what was measured.
+    ///
+    /// # Panics
+    /// When that is too much.
+    #[track_caller]
+    pub fn check(&self, measured: u64) {
+        assert!(
+            !self.is_exceeded_by(measured),
+            "{self}, and it is {measured}"
+        );
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, most, unit } = self;
+        write!(f, "{what}: at most {most} {unit}")
+    }
+}

@@ -1,0 +1,72 @@
+//! What a launch, an exec and an end cost in system calls, and how large the two programs are: at most what `tests/src/budget.rs`
+//! says. What an idle shim costs is in `footprint.rs`.
+
+use std::fs;
+
+use holdfast_tests::budget::{self, Budget};
+use holdfast_tests::syscalls::Calls;
+use holdfast_tests::{Sandbox, binaries};
+
+/// Checks a number of calls, and shows which they were.
+#[track_caller]
+fn check(budget: &Budget, calls: &[&Calls]) {
+    for calls in calls {
+        println!("{}: {}", budget.what, calls.table());
+    }
+    budget.check(calls.iter().map(|calls| calls.count()).sum());
+}
+
+#[test]
+fn a_launch_and_an_end_take_few_system_calls() {
+    let sandbox = Sandbox::new("calls");
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let id = sandbox.id("web");
+
+    let run = sandbox.calls(&sandbox.holdfast(["run", "-d", "-b", bundle.arg(), &id]));
+    check(&budget::RUN_CALLS, &[&run]);
+    let shim = sandbox.idle_shim_of(&sandbox.process_dir(&id, "init"));
+    let end = sandbox.calls_to_the_end(shim, || {
+        sandbox.run_ok(["kill", &id, "KILL"]);
+    });
+    check(&budget::EXIT_CALLS, &[&end]);
+
+    let shim = sandbox.counted_shim("launch");
+    let id = sandbox.id("counted");
+    let mut create = sandbox.holdfast(["create", "-b", bundle.arg(), &id]);
+    create.env("HOLDFAST_SHIM", shim);
+    assert!(sandbox.output_of(create).status.success());
+    let _idle = sandbox.idle_shim_of(&sandbox.process_dir(&id, "init"));
+    let [first, second] = sandbox.shim_calls("launch");
+    check(
+        &budget::LAUNCH_CALLS,
+        &[&first, &second.before("epoll_wait")],
+    );
+}
+
+#[test]
+fn an_exec_takes_few_system_calls() {
+    let sandbox = Sandbox::new("calls");
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let id = sandbox.id("web");
+    sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &id]);
+
+    let exec = sandbox.calls(&sandbox.holdfast(["exec", "-d", &id, "true"]));
+    check(&budget::EXEC_CALLS, &[&exec]);
+
+    let mut exec = sandbox.holdfast(["exec", "-d", "--rm", "--exec-id", "counted", &id, "true"]);
+    exec.env("HOLDFAST_SHIM", sandbox.counted_shim("exec"));
+    assert!(sandbox.output_of(exec).status.success());
+    sandbox.wait_until("the exec's shim to end", || {
+        !sandbox.process_dir(&id, "counted").exists()
+    });
+    let [first, second] = sandbox.shim_calls("exec");
+    check(&budget::EXEC_SHIM_CALLS, &[&first, &second]);
+    sandbox.run_ok(["kill", &id, "KILL"]);
+}
+
+#[test]
+fn the_two_programs_are_small() {
+    let kib = |path| fs::metadata(path).expect("scripts/build made it").len() >> 10;
+    budget::SHIM_SIZE.check(kib(binaries::shim()));
+    budget::DRIVER_SIZE.check(kib(binaries::holdfast()));
+}
