@@ -45,6 +45,8 @@ pub struct CastState {
     pub zero: Option<Duration>,
     /// As [`Cast::partial`].
     pub partial: Vec<u8>,
+    /// Columns and rows that were recorded last.
+    pub size: Option<(u16, u16)>,
 }
 
 impl Cast {
@@ -53,7 +55,7 @@ impl Cast {
             path,
             file: None,
             kind,
-            size: None,
+            size: state.size.map(|(columns, rows)| Size { columns, rows }),
             zero: state.zero,
             partial: state.partial,
         }
@@ -64,6 +66,7 @@ impl Cast {
         CastState {
             zero: self.zero,
             partial: self.partial.clone(),
+            size: self.size.map(|size| (size.columns, size.rows)),
         }
     }
 
@@ -119,9 +122,9 @@ impl Cast {
 
     /// Records that the terminal has another size.
     pub fn resize(&mut self, size: Size, health: &mut Health) {
-        let before = self.size.replace(size);
+        let before = self.size.replace(size).unwrap_or(USUAL);
         // Its first size is in the header.
-        if before.is_some_and(|before| before != size) && self.zero.is_some() {
+        if before != size && self.zero.is_some() {
             let text = format!("{}x{}", size.columns, size.rows);
             self.event("r", &text, 0, health);
         }
