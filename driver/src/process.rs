@@ -318,12 +318,11 @@ impl Process {
         streams::open(self.dir(), &self.state, early, stdin)
     }
 
-    /// Its log as it was opened before it was launched: its directory may be gone by now.
-    pub(crate) fn early_log(&self) -> Result<Option<std::fs::File>> {
-        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        let log = early.log.as_ref().map(std::fs::File::try_clone);
-        log.transpose()
-            .map_err(Error::io("duplicate", self.dir().join(layout::LOG_FILE)))
+    /// Its log as it was opened before it was launched: its directory may be gone by now. Once, because a file that is kept open
+    /// is kept from the disk when it has been rotated away.
+    pub(crate) fn early_log(&self) -> Option<std::fs::File> {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        early.log.take()
     }
 
     /// Removes the directory of an exec that has ended, once its shim is gone.

@@ -1,10 +1,41 @@
-//! A restart's new process directory takes the log along: the same files under the same names, so that whoever follows them sees no
-//! difference, and nothing is lost with the old directory.
+//! The log's files in a process directory that is being staged. Where the shim is to remove the directory in the end, the log is
+//! there before the shim writes it, so that the launcher has it open whatever comes first. A restart's takes the log along: the same files under the same names, so that
+//! whoever follows them sees no difference, and nothing is lost with the old directory.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use holdfast_common::layout::{JSON_LOG_FILE, LOG_FILE};
+use holdfast_common::output::LogDriver;
+use holdfast_common::process_state::ProcessState;
+
+use crate::error::{Error, Result};
+
+/// Makes the log that a reader looks for first, if it is going to be removed with the directory, and opens it to read.
+pub(super) fn make(state: &ProcessState, staged: &Path) -> Result<Option<File>> {
+    if !state.holdfast.as_ref().is_some_and(|ours| ours.auto_remove) {
+        return Ok(None);
+    }
+    let options = state.output().and_then(|output| output.log.as_ref());
+    let drivers = options.into_iter().flat_map(|log| &log.drivers);
+    let first = drivers.into_iter().find_map(|driver| match driver {
+        LogDriver::Cri { path } | LogDriver::JsonFile { path } => Some((driver, path)),
+        LogDriver::Journald { .. } | LogDriver::Asciicast { .. } => None,
+    });
+    let Some((driver, None)) = first else {
+        return Ok(None);
+    };
+    let Some(path) = driver.file(staged) else {
+        return Ok(None);
+    };
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o640);
+    options
+        .open(&path)
+        .map(Some)
+        .map_err(Error::io("make log", path))
+}
 
 /// Links the log's files into a directory that is being staged. One that cannot be had is told of, and no reason not to
 /// restart.

@@ -159,6 +159,7 @@ impl Launch {
         if self.replace {
             logs::carry(&self.place.join(&self.process), &dir);
         }
+        let log = logs::make(&self.process_state, &dir)?;
 
         let open = |name: &str, how: fn(&Path) -> std::io::Result<_>| {
             let path = dir.join(name);
@@ -175,7 +176,7 @@ impl Launch {
             early: Early {
                 stdout: output(Stream::Stdout)?,
                 stderr: output(Stream::Stderr)?,
-                log: None,
+                log,
             },
         })
     }

@@ -97,11 +97,13 @@ impl Chain {
         Ok(())
     }
 
-    /// Opens the files that are new.
+    /// Opens the files that are new. While names are looked at, from the newest on, files move on to higher numbers, past us if
+    /// they are quick. So no older file is ever missed, and one that is met again is older than all that were met since.
     pub fn extend(&mut self) -> io::Result<Found> {
         let last = self.files.back().map(LogFile::id);
-        let mut new: Vec<LogFile> = Vec::new();
         let mut met = last.is_none();
+        // Newest first.
+        let mut new: Vec<LogFile> = Vec::new();
         for number in 0..MOST {
             let Some(file) = open(&self.name(number))? else {
                 // One may be missing while others are being renamed.
@@ -115,12 +117,20 @@ impl Chain {
                 met = true;
                 break;
             }
-            let known =
-                |id: FileId| new.iter().any(|file| file.id() == id) || self.older.contains(&id);
-            if !known(file.id()) {
-                new.push(file);
+            if let Some(again) = new.iter().position(|other| other.id() == file.id()) {
+                new.remove(again);
+            } else if self.is_known(file.id()) {
+                continue;
             }
+            new.push(file);
         }
+        // What has fallen off meanwhile was not met again, and is older than all that has not.
+        let mut gone = Vec::with_capacity(new.len());
+        for file in &new {
+            gone.push((file.is_gone()?, file.id()));
+        }
+        let is_gone = |file: &LogFile| gone.contains(&(true, file.id()));
+        new.sort_by_key(is_gone);
         let count = new.len() as u64;
         self.files.extend(new.into_iter().rev());
         Ok(if met {
@@ -128,6 +138,10 @@ impl Chain {
         } else {
             Found::Apart(count)
         })
+    }
+
+    fn is_known(&self, id: FileId) -> bool {
+        self.older.contains(&id) || self.files.iter().any(|file| file.id() == id)
     }
 
     fn name(&self, number: u32) -> PathBuf {

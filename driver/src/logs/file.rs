@@ -105,6 +105,11 @@ impl LogFile {
         Ok(self.file.metadata()?.len())
     }
 
+    /// Whether it has no name any more.
+    pub fn is_gone(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 0)
+    }
+
     /// Begins here, where a line begins.
     pub fn seek(&mut self, offset: u64) {
         (self.taken, self.searched, self.filled) = (0, 0, 0);

@@ -122,7 +122,7 @@ impl Process {
             true => Some(Follow::new(self.end.try_clone()?, &path, query, &known)?),
             false => None,
         };
-        if let Some(file) = self.early_log()? {
+        if let Some(file) = self.early_log() {
             chain.begin_with(file).map_err(failed)?;
         }
         chain.extend().map_err(failed)?;

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use holdfast_common::layout::{self, Stream};
@@ -738,5 +740,30 @@ fn a_follower_keeps_up_with_a_writer_that_does_not_wait() {
     }
     assert!(logs.is_over());
     assert_eq!(expected, lines);
+    drop(writing.join().unwrap());
+}
+
+#[test]
+fn readers_that_come_while_files_are_rotated_see_them_in_their_order_and_once() {
+    let mut writer = Writer::new("logs-hammer", 60, false);
+    let process = writer.shim.process();
+    let done = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&done);
+    let writing = std::thread::spawn(move || {
+        for number in 0..150 {
+            writer.rotate();
+            writer.out(&format!("{number}\n"));
+        }
+        told.store(true, Ordering::Relaxed);
+        writer
+    });
+    let mut readers = 0;
+    while !done.load(Ordering::Relaxed) {
+        let text = take(&mut process.logs(&LogQuery::default()).unwrap());
+        let seen: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+        readers += 1;
+    }
+    assert!(readers > 0);
     drop(writing.join().unwrap());
 }
