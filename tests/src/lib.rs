@@ -21,6 +21,7 @@
 //! | [`matrix`] | somebody is killed; what must hold afterwards |
 //! | [`orphan`] | shims killed under their processes, and what is done about it |
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
+//! | [`random`] | choices that can be made again |
 //! | [`at_end`] | what a test must not leave undone when it fails |
 //! | [`dump`] | what a failing test prints |
 //! | [`limits`] | what limits a container has, and which have changed |
@@ -61,6 +62,7 @@ pub mod matrix;
 pub mod orphan;
 pub mod pages;
 pub mod process;
+pub mod random;
 pub mod refusal;
 pub mod rootfs;
 pub mod sandbox;
@@ -81,6 +83,7 @@ pub use command::Running;
 pub use fake_runtime::FakeRuntime;
 pub use gate::Gate;
 pub use process::Proc;
+pub use random::Random;
 pub use sandbox::Sandbox;
 pub use snapshot::Snapshot;
 pub use supervisor::Supervisor;

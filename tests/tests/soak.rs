@@ -14,7 +14,7 @@ use holdfast::{
     Container, ContainerId, CreateOptions, Driver, ExitRecord, ExitStatus, Process, Source,
 };
 use holdfast_tests::command::text;
-use holdfast_tests::{Gate, Proc, Sandbox, Supervisor, fifo};
+use holdfast_tests::{Gate, Proc, Random, Sandbox, Supervisor, fifo};
 use nix::sys::signal::Signal;
 
 /// How long a usual run kills.
@@ -27,23 +27,6 @@ const PAUSE: u64 = 40;
 /// A number that was asked for.
 fn asked<N: FromStr>(name: &str) -> Option<N> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-/// xorshift64 (Marsaglia): enough to choose by, and repeatable.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-
-    fn index(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end).expect("counts are small");
-        usize::try_from(self.below(end)).expect("it is below a count")
-    }
 }
 
 /// What is done to a container, or to the supervisor of all of them.
@@ -248,7 +231,7 @@ fn whatever_is_killed_no_status_is_wrong_and_nothing_is_left() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = asked("HOLDFAST_SOAK_SEED").unwrap_or(u64::from(now.subsec_nanos()) | 1);
     println!("HOLDFAST_SOAK_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let sandbox = Sandbox::new("soak");
     let driver = sandbox.driver();
     let before = own_descriptors().len();
