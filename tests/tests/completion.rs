@@ -67,11 +67,8 @@ fn what_may_stand_at_the_cursor_is_offered() {
         offered(&sandbox, &["--root", root, "state", ""]),
         ["db", "web"]
     );
-    let flags = offered(&sandbox, &["attach", "--"]);
-    assert_eq!(
-        flags,
-        ["--no-stdin", "--sig-proxy", "--detach-keys", "--help"]
-    );
+    let flags = offered(&sandbox, &["close-stdin", "--"]);
+    assert_eq!(flags, ["--process", "--help"]);
     assert_eq!(
         offered(&sandbox, &["attach", "--runtime-"]),
         ["--runtime-root"]

@@ -67,6 +67,11 @@ impl Care {
         Ok(None)
     }
 
+    /// Why, for people.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// How urgent it is.
     pub fn tone(&self) -> Tone {
         match self.finding {

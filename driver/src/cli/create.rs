@@ -27,9 +27,9 @@ pub struct StartArgs {
 /// # Errors
 /// The library's.
 pub fn create(args: &CreateArgs, globals: &Globals) -> Result<u8> {
-    args.launch
-        .create(&globals.driver()?, CreateOptions::default())?;
-    Ok(0)
+    let driver = globals.driver()?;
+    let options = CreateOptions::default();
+    args.launch.create_and_leave(&driver, options, |_| Ok(()))
 }
 
 /// Starts a created container.

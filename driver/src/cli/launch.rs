@@ -12,6 +12,8 @@ use super::ending::EndingArgs;
 use super::error::{Error, Result};
 use super::globals::absolute;
 use super::listen;
+use super::run::{signal_code, signals_failed};
+use super::session::{Impatience, Signals};
 use super::stdio::StdioArgs;
 
 /// Flags of `create` and `run`.
@@ -103,6 +105,28 @@ impl LaunchArgs {
                 .map_or(Ok(()), |path| write_pid_file(path, &container.init()?))
         })?;
         Ok(container)
+    }
+
+    /// As [`LaunchArgs::create`], with one more step, for a container that is left to itself then. Whoever asks us to end before
+    /// that step, with Ctrl-C, does not want the container; the shim, which has no terminal, would go on without us.
+    ///
+    /// # Errors
+    /// As [`LaunchArgs::create`]; the step's. Nothing is left behind then.
+    pub fn create_and_leave(
+        &self,
+        driver: &Driver,
+        base: CreateOptions,
+        step: impl FnOnce(&Container) -> Result<()>,
+    ) -> Result<u8> {
+        let mut signals = Signals::catch_own().map_err(signals_failed)?;
+        let _impatience = Impatience::begin().map_err(signals_failed)?;
+        let container = self.create(driver, base)?;
+        if let Some(signal) = signals.ending() {
+            container.delete(true)?;
+            return Ok(signal_code(signal));
+        }
+        undo_unless(&container, || step(&container))?;
+        Ok(0)
     }
 }
 

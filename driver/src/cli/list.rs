@@ -126,9 +126,14 @@ pub fn list(args: &ListArgs, globals: &Globals, reporter: Reporter) -> Result<u8
     let found: Vec<Row> = driver
         .list()?
         .into_iter()
-        .filter_map(|entry| row(entry, driver.root(), reporter))
+        .filter_map(|entry| row(entry, driver.root()))
         .collect();
     if args.quiet {
+        // Elsewhere it stands with what is listed.
+        for row in found.iter().filter(|row| row.is_corrupt()) {
+            let why = row.care.as_ref().map(Care::reason).unwrap_or_default();
+            reporter.warning(&format!("container {}: {why}", row.id));
+        }
         // To be given to other verbs, which need a container.
         let ids: String = found
             .iter()
@@ -145,7 +150,7 @@ pub fn list(args: &ListArgs, globals: &Globals, reporter: Reporter) -> Result<u8
     Ok(0)
 }
 
-fn row(entry: Entry, root: &Path, reporter: Reporter) -> Option<Row> {
+fn row(entry: Entry, root: &Path) -> Option<Row> {
     let owner = owner(&root.join(&entry.id));
     let found = entry
         .container
@@ -154,10 +159,7 @@ fn row(entry: Entry, root: &Path, reporter: Reporter) -> Option<Row> {
         Ok((state, care)) => Some(Row::new(state, owner, care)),
         // It was deleted while we looked.
         Err(holdfast::Error::NotFound { .. }) => None,
-        Err(e) => {
-            reporter.warning(&format!("container {}: {e}", entry.id));
-            Some(Row::corrupt(root, entry.id, owner, e.to_string()))
-        }
+        Err(e) => Some(Row::corrupt(root, entry.id, owner, e.to_string())),
     }
 }
 

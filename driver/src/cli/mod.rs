@@ -64,7 +64,7 @@ struct Cli {
     #[command(flatten)]
     globals: Globals,
     /// Print the version
-    #[arg(short, long, action = ArgAction::Version)]
+    #[arg(short, long, short_alias = 'V', action = ArgAction::Version)]
     version: (),
 }
 

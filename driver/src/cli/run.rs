@@ -55,9 +55,9 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
         ..CreateOptions::default()
     };
     if args.detach {
-        let container = args.launch.create(&driver, options)?;
-        undo_unless(&container, || Ok(container.start()?))?;
-        return Ok(0);
+        return args
+            .launch
+            .create_and_leave(&driver, options, |container| Ok(container.start()?));
     }
     if args.launch.has_restart_policy() {
         // Its end would be ours, and our output nobody's after the first.
@@ -160,6 +160,6 @@ pub fn let_go(outcome: Outcome, process: &Process) -> Result<u8> {
     }
 }
 
-fn signal_code(signal: i32) -> u8 {
+pub fn signal_code(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }

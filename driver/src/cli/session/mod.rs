@@ -180,10 +180,7 @@ impl<'a> Session<'a> {
 
     /// Whether a signal that ends a program has come already.
     pub fn interrupted(&mut self) -> Option<i32> {
-        self.signals
-            .take()
-            .into_iter()
-            .find(|signal| ENDING.contains(signal))
+        self.signals.ending()
     }
 
     /// Copies until the session is over.

@@ -71,6 +71,12 @@ impl Signals {
         SignalDelivery::with_pipe(read, write, SignalOnly, numbers).map(Self)
     }
 
+    /// The first that asks us to end among what has come since the last call.
+    pub fn ending(&mut self) -> Option<i32> {
+        let mut signals = self.take().into_iter();
+        signals.find(|signal| ENDING.contains(signal))
+    }
+
     /// What has come since the last call.
     pub fn take(&mut self) -> Vec<i32> {
         self.0.pending().collect()
