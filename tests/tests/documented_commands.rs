@@ -269,6 +269,26 @@ fn every_verb_and_flag_that_a_page_speaks_of_is_there() {
 }
 
 #[test]
+fn every_page_stands_in_the_readme_and_every_link_leads_somewhere() {
+    let readme = Page::read("README.md").text;
+    for page in pages::all() {
+        let linked = readme.contains(&format!("]({})", page.name));
+        assert!(
+            linked || page.name == "README.md",
+            "{} is not in README.md",
+            page.name
+        );
+        let dir = pages::top().join(&page.name).parent().unwrap().to_owned();
+        for link in page.text.split("](").skip(1) {
+            let (link, _) = link.split_once(')').unwrap();
+            let file = link.split('#').next().unwrap();
+            let leads = link.contains("://") || file.is_empty() || dir.join(file).exists();
+            assert!(leads, "{}: {link}", page.name);
+        }
+    }
+}
+
+#[test]
 fn a_page_that_another_test_runs_is_run_by_it() {
     for (page, test) in ELSEWHERE {
         let text = fs::read_to_string(pages::top().join("tests/tests").join(test)).unwrap();
