@@ -419,3 +419,51 @@ fn a_run_that_lost_its_terminal_does_not_stay_for_a_container_that_does() {
     sandbox.run_ok(["kill", &id, "HUP"]);
     terminal.expect("still here");
 }
+
+#[test]
+fn a_session_whose_output_is_spilled_goes_on_when_its_shim_is_killed_and_comes_to_what_was_kept() {
+    let sandbox = Sandbox::new("at-spill");
+    let gate = sandbox.gate();
+    let wait = Gate::WAIT;
+    let through = "touch /host/through";
+    let script = format!("echo one; {wait}; seq 1 300000; {through}; {wait}; echo bye; exit 5");
+    let bundle = sandbox.sh(&script).bind(gate.dir());
+    let id = sandbox.id("spill");
+    sandbox.run_ok(["run", "-d", "--stdio", "spill", "-b", bundle.arg(), &id]);
+    let dir = sandbox.process_dir(&id, "init");
+    let attach = || sandbox.spawn(sandbox.holdfast(["attach", "--no-stdin", &id]));
+    let session = attach();
+    session.wait_stdout("one\n");
+    sandbox.kill_shim(&dir);
+    gate.open();
+    assert!(sandbox.recovered(&id).starts_with("adopted"));
+    session.wait_stdout("\n300000\n");
+    gate.open();
+    let output = session.wait();
+    assert_eq!(output.status.code(), Some(5), "{}", show(&output));
+    let all: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
+    assert!(text(&output.stdout) == format!("one\n{all}bye\n"));
+    sandbox.run_ok(["delete", &id]);
+
+    // Nobody is there at all, and more than a FIFO holds is left: for who attaches, and for who asks again.
+    let through = gate.dir().join("through");
+    std::fs::remove_file(&through).unwrap();
+    sandbox.run_ok(["run", "-d", "--stdio", "spill", "-b", bundle.arg(), &id]);
+    gate.open();
+    sandbox.wait_until("all to be written", || through.exists());
+    gate.open();
+    assert_eq!(sandbox.run_ok(["wait", &id]), "5\n");
+    for args in [&["attach", &id][..], &["logs", &id]] {
+        let output = sandbox.output(args);
+        assert!(
+            text(&output.stdout) == format!("one\n{all}bye\n"),
+            "{args:?}"
+        );
+    }
+    assert_eq!(
+        sandbox.run_ok(["logs", "--tail", "2", &id]),
+        "300000\nbye\n"
+    );
+    sandbox.run_ok(["delete", &id]);
+    sandbox.assert_clean();
+}

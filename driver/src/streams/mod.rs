@@ -4,6 +4,7 @@
 //! that. One that comes when the process has ended, and everybody has let go of the FIFO, finds in a file what nobody had
 //! read.
 
+mod orphan;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use holdfast_common::layout::Stream;
 use holdfast_common::sys::flock::Lock;
 use nix::fcntl::{SpliceFFlags, splice};
 
+use super::orphan::{self, Orphan};
 use crate::kept;
 
 /// The only reader of a stream, non-blocking: [`Read::read`] fails with [`io::ErrorKind::WouldBlock`] when there is
@@ -23,6 +24,8 @@ pub struct Reader {
     /// Whether what the FIFO has no room for is in a file.
     spills: bool,
     phase: Phase,
+    /// While the FIFO is at an end that is not the stream's.
+    orphan: Option<Orphan>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,7 @@ impl Reader {
             stream,
             spills,
             phase: Phase::Nothing,
+            orphan: None,
         }
     }
 
@@ -79,15 +83,55 @@ impl Reader {
             Phase::End => return Ok(0),
         }
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        let count = splice(self.fifo.file(), None, to, None, most, flags)?;
-        if count > 0 {
-            self.phase = Phase::Fifo;
-            return Ok(count);
+        loop {
+            let moved = splice(self.fifo.file(), None, &to, None, most, flags);
+            let count = self.look_after_try(moved.map_err(io::Error::from))?;
+            if count > 0 {
+                self.phase = Phase::Fifo;
+                return Ok(count);
+            }
+            if self.is_at_end()? {
+                break;
+            }
         }
         self.go_on()?;
         match self.phase {
             Phase::End => Ok(0),
             _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// After the FIFO was tried: whoever has it open to write is the shim of an orphan no more.
+    fn look_after_try(&mut self, tried: io::Result<usize>) -> io::Result<usize> {
+        match &tried {
+            Ok(0) => {}
+            Ok(_) => self.orphan = None,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.orphan = None,
+            Err(_) => {}
+        }
+        tried
+    }
+
+    /// Whether the end of the FIFO is the stream's. Nobody but the shim writes to one that spills, and a shim may be killed; false
+    /// when the FIFO is to be tried again.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] while the process runs, and nobody passes its output on.
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        if !self.spills || orphan::is_over(&self.dir)? {
+            self.orphan = None;
+            return Ok(true);
+        }
+        match &self.orphan {
+            Some(orphan) => {
+                orphan.take();
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            None => {
+                // Who adopts it may have come before the watch.
+                self.orphan = Some(Orphan::watch(&self.dir, self.stream)?);
+                Ok(false)
+            }
         }
     }
 
@@ -116,7 +160,14 @@ impl Read for Reader {
         }
         loop {
             let count = match &mut self.phase {
-                Phase::Nothing | Phase::Fifo => self.fifo.file().read(buffer)?,
+                Phase::Nothing | Phase::Fifo => {
+                    let read = self.fifo.file().read(buffer);
+                    let count = self.look_after_try(read)?;
+                    if count == 0 && !self.is_at_end()? {
+                        continue;
+                    }
+                    count
+                }
                 Phase::Unread(file) | Phase::Spilled(file) => file.read(buffer)?,
                 Phase::End => return Ok(0),
             };
@@ -132,9 +183,13 @@ impl Read for Reader {
     }
 }
 
-/// The FIFO: readable while it has something, hung up at its end.
+/// The FIFO: readable while it has something, hung up at its end. Ask anew before each poll: where output is spilled, and its shim
+/// was killed, the FIFO is hung up before its end, and it is another descriptor that tells.
 impl AsFd for Reader {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fifo.file().as_fd()
+        match &self.orphan {
+            Some(orphan) => orphan.as_fd(),
+            None => self.fifo.file().as_fd(),
+        }
     }
 }

@@ -1,13 +1,17 @@
 //! Streams as whoever attaches has them; the other side is played by the test.
 
 use super::*;
-use crate::testing::{Scratch, scratch};
+use crate::deadline::Deadline;
+use crate::testing::{FakeShim, Scratch, scratch};
 use holdfast_common::output::Output;
 use holdfast_common::process_state::Extension;
+use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::io::Write;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 fn with_fifos(name: &str) -> (Scratch, ProcessState) {
     let dir = scratch(name);
@@ -184,4 +188,60 @@ fn stdin_has_one_writer_who_is_named_to_the_second() {
     // Who wants none is not refused.
     let other = open(&dir, &state, Early::default(), false).unwrap();
     assert!(other.stdin.is_none() && other.stdout.is_some());
+}
+
+#[test]
+fn a_fifo_that_spills_does_not_end_with_a_shim_that_was_killed() {
+    let dir = scratch("streams-orphan");
+    let mut shim = FakeShim::start(dir.join("web/init"));
+    let path = shim.dir.join("stdout");
+    nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let state = ProcessState {
+        stdout: path.to_str().unwrap().to_owned(),
+        holdfast: Some(Extension {
+            output: Some(Output {
+                stdout: Some(Moved::Spill),
+                ..Output::default()
+            }),
+            ..Extension::default()
+        }),
+        ..ProcessState::default()
+    };
+    let mut reader = open_now(&shim.dir, &state).unwrap().stdout.unwrap();
+    let open_writer = || File::from(fifo::open_write(&path).unwrap());
+    let mut writer = open_writer();
+    let mut buffer = [0; 16];
+    let mut waits = |reader: &mut Reader, readable: bool| {
+        let error = reader.read(&mut buffer).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let now = Deadline::after(Some(Duration::ZERO));
+        let told = now.poll(reader.as_fd(), PollFlags::POLLIN).unwrap();
+        assert_eq!(!told.is_empty(), readable);
+    };
+    waits(&mut reader, false);
+    writer.write_all(b"one").unwrap();
+    assert_eq!(reader.read(&mut [0; 16]).unwrap(), 3);
+    // The process runs; nobody is told of an end, and nobody spins.
+    drop(writer);
+    shim.leave();
+    waits(&mut reader, false);
+    let file = File::create(dir.join("file")).unwrap();
+    let error = reader.move_to(&file, 16).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    // Another adopts it.
+    shim.take_over();
+    let mut writer = open_writer();
+    let now = Deadline::after(Some(Duration::ZERO));
+    assert!(
+        !now.poll(reader.as_fd(), PollFlags::POLLIN)
+            .unwrap()
+            .is_empty()
+    );
+    waits(&mut reader, false);
+    writer.write_all(b"two").unwrap();
+    assert_eq!(reader.move_to(&file, 16).unwrap(), 3);
+    waits(&mut reader, false);
+    shim.record(0);
+    drop(writer);
+    assert_eq!(reader.read(&mut [0; 16]).unwrap(), 0);
 }

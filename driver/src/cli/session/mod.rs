@@ -308,10 +308,10 @@ impl<'a> Session<'a> {
 
     fn on_exit(&mut self) -> Result<Option<Outcome>> {
         match self.progress {
-            Progress::Runs => self.look_at_exit(AT_ONCE)?,
+            // Without a shim, it has ended; or it has another by now, which is to put that on record.
+            Progress::Runs | Progress::Orphaned(_) => self.look_at_exit(AT_ONCE)?,
             // The record was there before; the news is that the shim has hung up.
             Progress::Recorded if self.process.wait_gone(Some(AT_ONCE)).is_ok() => self.gone(),
-            Progress::Orphaned(_) => self.gone(),
             Progress::Recorded | Progress::Gone => {}
         }
         Ok(None)
@@ -329,7 +329,8 @@ impl<'a> Session<'a> {
                 }
             }
             // It runs.
-            Err(holdfast::Error::WaitTimeout { .. }) => {}
+            Err(holdfast::Error::WaitTimeout { .. }) => self.progress = Progress::Runs,
+            Err(holdfast::Error::ShimGone { alive: false, .. }) => self.gone(),
             Err(holdfast::Error::ShimGone { .. }) => {
                 let pidfd = match self.process.identity()? {
                     Some(identity) => identity
