@@ -1,5 +1,5 @@
-//! One line of shim-log.json or log.json: `{"level":…,"msg":…,"time":…}`, the format of the runtimes' `--log-format json`,
-//! which containerd 0.2 reads too.
+//! One line of shim-log.json or log.json: `{"level":…,"msg":…,"time":…}`, the format of runc's and crun's `--log-format json`,
+//! which containerd 0.2 reads too. youki's is read as well: `{"timestamp":…,"level":"ERROR","message":…}`.
 
 use std::time::SystemTime;
 
@@ -12,10 +12,10 @@ pub struct LogLine {
     #[serde(default)]
     pub level: String,
     /// The message.
-    #[serde(default)]
+    #[serde(default, alias = "message")]
     pub msg: String,
     /// When, RFC 3339.
-    #[serde(default)]
+    #[serde(default, alias = "timestamp")]
     pub time: String,
 }
 
@@ -46,11 +46,31 @@ impl LogLine {
 
     /// The message of the last error in a log: what finally stopped a runtime.
     pub fn last_error(log: &[u8]) -> Option<String> {
-        Self::decode_all(log)
-            .filter(|line| matches!(line.level.as_str(), "error" | "fatal"))
-            .map(|line| line.msg)
-            .last()
+        let is_error = |line: &Self| {
+            let named = |level: &&str| line.level.eq_ignore_ascii_case(level);
+            ["error", "fatal"].iter().any(named)
+        };
+        let last = Self::decode_all(log).filter(is_error).last()?;
+        Some(in_a_row(&last.msg))
     }
+}
+
+/// What Rust's anyhow makes of an error (youki's are such), as other runtimes say it: `what: cause: its cause`. The addresses that
+/// may follow say nothing to anybody.
+pub fn in_a_row(message: &str) -> String {
+    let (message, _) = message
+        .split_once("\n\nStack backtrace:")
+        .unwrap_or((message, ""));
+    let Some((what, causes)) = message.split_once("\n\nCaused by:\n") else {
+        return message.to_owned();
+    };
+    // One cause stands there as it is; of several, each is numbered: `   0: …`.
+    let causes = causes.lines().map(|line| {
+        let line = line.trim_start();
+        let number = line.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
+        line[number..].strip_prefix(": ").unwrap_or(line)
+    });
+    causes.fold(what.to_owned(), |row, cause| format!("{row}: {cause}"))
 }
 
 #[cfg(test)]
@@ -70,5 +90,23 @@ mod tests {
         let log = b"{\"level\":\"error\",\"msg\":\"first\"}\npanic: oh\n{\"level\":\"error\",\"msg\":\"last\",\"time\":\"x\"}\n{\"level\":\"warning\",\"msg\":\"w\"}\n{\"level\":\"err";
         assert_eq!(LogLine::last_error(log).as_deref(), Some("last"));
         assert_eq!(LogLine::last_error(b"\xff\0"), None);
+        let youkis = br#"{"timestamp":"2026-11-26T16:39:57.259111Z","level":"INFO","message":"info","target":"youki"}
+{"timestamp":"2026-11-26T16:39:57.259362Z","level":"ERROR","message":"failed: why\n\nStack backtrace:\n   0: <unknown>","target":"youki"}"#;
+        assert_eq!(LogLine::last_error(youkis).as_deref(), Some("failed: why"));
+    }
+
+    #[test]
+    fn causes_stand_in_a_row() {
+        for (message, wanted) in [
+            ("no\nsuch thing", "no\nsuch thing"),
+            ("a\n\nCaused by:\n    b: c", "a: b: c"),
+            (
+                "a\n\nCaused by:\n    0: b\n    1: 7\n\nStack backtrace:\n   0: x",
+                "a: b: 7",
+            ),
+            ("a\n\nStack backtrace:\n   0: x", "a"),
+        ] {
+            assert_eq!(in_a_row(message), wanted);
+        }
     }
 }

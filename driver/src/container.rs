@@ -342,10 +342,12 @@ impl Container {
         Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())))
     }
 
-    /// Makes sure that there is a process to speak of.
-    pub(crate) fn must_run(&self) -> Result<()> {
+    /// Makes sure that there is a process to speak of; what the container is then.
+    pub(crate) fn must_run(&self) -> Result<Status> {
         match self.status()? {
-            Status::Created | Status::Running | Status::Pausing | Status::Paused => Ok(()),
+            status @ (Status::Created | Status::Running | Status::Pausing | Status::Paused) => {
+                Ok(status)
+            }
             Status::Creating => Err(Error::ContainerNotStarted {
                 id: self.id.clone(),
             }),

@@ -1,5 +1,7 @@
 //! What can go wrong, in one enum: operation, path, cause.
 
+mod command;
+
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use holdfast_common::state_file::StateFileError;
 use holdfast_common::sys::errno_text;
 
 use crate::state::Status;
+use command::CommandFailure;
 
 /// This crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -38,7 +41,7 @@ pub enum Error {
     Id(#[from] IdError),
     /// Nobody named a root and there is no default without root privileges.
     #[error(
-        "no state directory: XDG_RUNTIME_DIR is not set; name one with --root or HOLDFAST_ROOT"
+        "no state directory: XDG_RUNTIME_DIR is not set to an absolute path; name one with --root or HOLDFAST_ROOT"
     )]
     NoRoot,
     /// The root directory must not be trusted.
@@ -349,6 +352,12 @@ pub enum Error {
         /// What it is instead.
         status: Status,
     },
+    /// Nothing starts in a container whose processes stand still.
+    #[error("cannot execute anything in container {id}: it is paused; resume it first")]
+    Paused {
+        /// The container.
+        id: ContainerId,
+    },
     /// Only a paused container can be resumed.
     #[error("cannot resume container {id}: it is {status}")]
     NotPaused {
@@ -356,6 +365,16 @@ pub enum Error {
         id: ContainerId,
         /// What it is instead.
         status: Status,
+    },
+    /// What only a cgroup of the container's own can give.
+    #[error(
+        "cannot {verb} container {id}: it has no cgroup of its own; without root it gets one below a cgroup that belongs to its user (cgroups(7), \"delegation\")"
+    )]
+    NoCgroup {
+        /// The container.
+        id: ContainerId,
+        /// What cannot be done.
+        verb: &'static str,
     },
     /// A container must be stopped first.
     #[error("container {id} is not stopped: kill it first or use force")]
@@ -527,36 +546,20 @@ impl Error {
     }
 
     /// Whether the runtime could not find the command to run (docker: exit code 127).
-    ///
-    /// Runtimes say so in words alone: there is no code for it in the specification, and docker too looks for these
-    /// (moby, `daemon/start_linux.go` and before it `translateContainerdStartErr`).
     pub fn is_command_not_found(&self) -> bool {
-        self.speaks_of_command(&[
-            "executable file not found",
-            "no such file or directory",
-            "not found in $path",
-        ])
+        self.command_failure() == Some(CommandFailure::NotFound)
     }
 
-    /// Whether the runtime could not execute the command (docker: exit code 126). By its words, as above.
+    /// Whether the runtime could not execute the command (docker: exit code 126).
     pub fn is_not_executable(&self) -> bool {
-        self.speaks_of_command(&[
-            "permission denied",
-            "is a directory",
-            "not a directory",
-            "exec format error",
-        ])
+        self.command_failure() == Some(CommandFailure::NotExecutable)
     }
 
-    fn speaks_of_command(&self, phrases: &[&str]) -> bool {
+    fn command_failure(&self) -> Option<CommandFailure> {
         let Error::Runtime { message } = self else {
-            return false;
+            return None;
         };
-        let message = message.to_lowercase();
-        // runc, youki: `exec: "nope": …`; crun: "executable file `nope` not found", "exec container process `nope`: …".
-        let of_command = ["exec: \"", "executable file", "exec container process"];
-        of_command.iter().any(|words| message.contains(words))
-            && phrases.iter().any(|phrase| message.contains(phrase))
+        CommandFailure::told_in(message)
     }
 }
 

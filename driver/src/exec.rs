@@ -12,6 +12,7 @@ use crate::launch::{self, Launch};
 use crate::options::ExecOptions;
 use crate::process::Process;
 use crate::spec::ProcessSpec;
+use crate::state::Status;
 use crate::stdio::Plan;
 use crate::{exit_command, time_limit};
 
@@ -19,8 +20,8 @@ impl Container {
     /// Runs another process in it, with a shim of its own.
     ///
     /// # Errors
-    /// [`Error::ContainerExited`] or [`Error::ContainerNotStarted`]; [`Error::ProcessAlreadyExists`]; the runtime's own
-    /// message, and nothing is left then.
+    /// [`Error::ContainerExited`] or [`Error::ContainerNotStarted`]; [`Error::Paused`]; [`Error::ProcessAlreadyExists`]; the
+    /// runtime's own message, and nothing is left then.
     pub fn exec(
         &self,
         id: &ProcessId,
@@ -39,7 +40,12 @@ impl Container {
         }
         // Many may be launched at once; whoever removes the container waits for all of them.
         let _lock = self.lock(Lock::take_shared)?;
-        self.must_run()?;
+        // In a frozen cgroup it would stand still before its program runs, and its runtime wait for it.
+        if let Status::Pausing | Status::Paused = self.must_run()? {
+            return Err(Error::Paused {
+                id: self.id().clone(),
+            });
+        }
 
         let mut process_state = process.to_state();
         let console = options.console_socket.is_some();

@@ -55,6 +55,7 @@ mod kept;
 mod launch;
 mod libcontainer;
 mod logs;
+mod members;
 mod monitor;
 pub mod oci03;
 mod options;

@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use holdfast_common::layout;
-use holdfast_common::log_line::LogLine;
+use holdfast_common::log_line::{LogLine, in_a_row};
 use holdfast_common::request::LAUNCHERS_VARIABLES;
 use holdfast_common::sys::exec::pass_on;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -108,7 +108,7 @@ fn appended(log: &Path, from: u64) -> Option<String> {
 /// What a runtime wrote to stderr: its words without its log's decoration, as far as there is one.
 fn words_of(complaint: &mut File) -> Option<String> {
     let bytes = read_all(complaint, 0).ok()?;
-    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    let text = in_a_row(String::from_utf8_lossy(&bytes).trim());
     LogLine::last_error(&bytes).or_else(|| (!text.is_empty()).then_some(text))
 }
 

@@ -1,18 +1,16 @@
 //! The processes of a container and what each of them uses: the pids from its cgroups, the rest from `/proc/PID` (proc(5)). No
 //! runtime is run for it, unless the container has no cgroup of its own.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use procfs::prelude::FromRead;
 use procfs::process::{Stat, Status as ProcStatus};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::{Cgroups, file};
 use crate::container::Container;
 use crate::error::{Error, Result};
+use crate::members::pids_below;
 use crate::uptime;
 
 /// One process of a container.
@@ -58,13 +56,10 @@ impl Container {
         if !recorded.is_alive() {
             return Err(init.exited());
         }
-        let cgroups = Cgroups::of_container(recorded, init.living_shim()?);
-        let cgroups = cgroups.map_err(Error::io("read", format!("/proc/{}/cgroup", recorded.pid)));
-        let pids = match cgroups.map(|cgroups| cgroups.controller("freezer")) {
-            Ok(Some(place)) => pids_below(&place.dir)?,
-            Ok(None) => self.pids()?.into_iter().collect(),
-            Err(_) if !recorded.is_alive() => return Err(init.exited()),
-            Err(e) => return Err(e),
+        let cgroups = self.own_cgroups(&init, recorded)?;
+        let pids = match cgroups.controller("freezer") {
+            Some(place) => pids_below(&place.dir)?,
+            None => self.pids()?.into_iter().collect(),
         };
         let mut found = Vec::new();
         for pid in pids {
@@ -76,30 +71,6 @@ impl Container {
             Err(init.exited())
         }
     }
-}
-
-/// Of a cgroup and of those that its processes have made below it.
-fn pids_below(dir: &Path) -> Result<BTreeSet<i32>> {
-    let mut pids = BTreeSet::new();
-    let procs = file::text(dir, "cgroup.procs")?.unwrap_or_default();
-    for line in procs.lines() {
-        // 0 is a process that another pid namespace than ours is above.
-        pids.extend(
-            file::parse::<i32>(dir, "cgroup.procs", line).map(|pid| (pid > 0).then_some(pid))?,
-        );
-    }
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        // Removed while we looked.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(pids),
-        Err(e) => return Err(Error::io("read", dir)(e)),
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            pids.extend(pids_below(&entry.path())?);
-        }
-    }
-    Ok(pids)
 }
 
 /// `None` for a process that is gone.
@@ -154,7 +125,6 @@ fn words(cmdline: &[u8]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::scratch;
 
     #[test]
     fn a_process_is_described_and_one_that_is_gone_is_left_out() {
@@ -165,18 +135,6 @@ mod tests {
         assert!(usage.memory > 100_000 && usage.threads >= 2, "{usage:?}");
         assert!(usage.age().unwrap() < Duration::from_secs(3600));
         assert_eq!(usage_of(-1).unwrap(), None);
-    }
-
-    #[test]
-    fn cgroups_below_count_too() {
-        let dir = scratch("top");
-        std::fs::create_dir_all(dir.join("a/b")).unwrap();
-        std::fs::write(dir.join("cgroup.procs"), "30\n4\n0\n").unwrap();
-        std::fs::write(dir.join("a/b/cgroup.procs"), "7\n30\n").unwrap();
-        assert_eq!(pids_below(&dir).unwrap(), BTreeSet::from([4, 7, 30]));
-        std::fs::write(dir.join("a/cgroup.procs"), "x\n").unwrap();
-        assert!(pids_below(&dir).is_err());
-        assert!(pids_below(&dir.join("gone")).unwrap().is_empty());
     }
 
     #[test]

@@ -1,20 +1,27 @@
-//! What is done to all of a container's processes at once: `pause`, `resume`, `kill`, and which they are. The runtime does it, by
-//! the container's cgroup: only there is it known who belongs to the container.
+//! What is done to all of a container's processes at once: `pause`, `resume`, `kill`. Which they are is [`members`](crate::members)'s.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 
 use holdfast_common::event_record::EventWord;
+use holdfast_common::identity::Identity;
 use holdfast_common::sys::flock::Lock;
-use nix::libc::SIGKILL;
+use holdfast_common::sys::pidfd;
+use nix::libc::{ESRCH, SIGKILL};
 
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::freezer;
 use crate::state::Status;
 
+/// How often one looks again for what was forked while the others were killed.
+const KILL_ROUNDS: usize = 16;
+
 impl Container {
     /// Freezes its processes, also those of one that is only *created*; returns when all of them stand still.
     ///
     /// # Errors
-    /// [`Error::NotRunning`]: it is being created, stopped, or paused already; the runtime's own message.
+    /// [`Error::NotRunning`]: it is being created, stopped, or paused already; [`Error::NoCgroup`]; the runtime's own message.
     pub fn pause(&self) -> Result<()> {
         let _lock = self.lock(Lock::take)?;
         match self.status()? {
@@ -24,6 +31,14 @@ impl Container {
                     id: self.id().clone(),
                     status,
                 });
+            }
+        }
+        // A runtime that does not look would freeze whoever shares the cgroup: the shim, the user's session.
+        let init = self.init()?;
+        if let Some(identity) = init.alive()? {
+            let own = self.own_cgroups(&init, identity)?;
+            if own.controller("freezer").is_none() {
+                return Err(self.without_cgroup("pause"));
             }
         }
         self.run_runtime("pause", &["--", self.id().as_str()])?;
@@ -76,63 +91,68 @@ impl Container {
     /// Sends a signal to every process in it, also to what is left of one whose own process has ended, as long as the runtime
     /// knows it: a container's shim removes it from there once there is nothing left.
     ///
+    /// Runtimes are not asked to: runc from 1.2 on takes `kill --all` and signals init alone.
+    ///
     /// # Errors
-    /// [`Error::ContainerNotStarted`] while it is being created; the runtime's own message.
+    /// [`Error::ContainerNotStarted`] while it is being created; those of [`Container::pids`]; the kernel refuses.
     pub fn signal_all(&self, signal: i32) -> Result<()> {
-        let status = self.status()?;
-        if status == Status::Creating {
+        if self.status()? == Status::Creating {
             return Err(Error::ContainerNotStarted {
                 id: self.id().clone(),
             });
         }
-        let number = signal.to_string();
-        let words = ["--all", "--", self.id().as_str(), &number];
-        self.ask_of_all(status, "kill", &words).map(drop)
-    }
-
-    /// The pids of everything in it, as the runtime knows them; also of what is left of one whose own process has ended.
-    ///
-    /// # Errors
-    /// The runtime's own message.
-    pub fn pids(&self) -> Result<Vec<i32>> {
-        let words = ["-f", "json", "--", self.id().as_str()];
-        let Some(output) = self.ask_of_all(self.status()?, "ps", &words)? else {
-            return Ok(Vec::new());
-        };
-        // runc prints null for none.
-        Ok(self
-            .understand::<Option<_>>("ps", &output)?
-            .unwrap_or_default())
-    }
-
-    /// Has the runtime do something to all processes; `None` when there can be none any more.
-    fn ask_of_all(
-        &self,
-        status: Status,
-        verb: &'static str,
-        words: &[&str],
-    ) -> Result<Option<Vec<u8>>> {
-        let stopped = status == Status::Stopped;
-        if stopped && !self.is_in_runtime()? {
-            return Ok(None);
+        let identity = self.init()?.alive()?;
+        if signal == SIGKILL && identity.is_some_and(Self::has_private_pids) {
+            return match self.kill(signal) {
+                // It ended before we came to it, and all of it with it.
+                Err(Error::ContainerExited { .. }) => Ok(()),
+                killed => killed,
+            };
         }
-        match self.run_runtime(verb, words) {
-            // It ended, and its shim removed it, while the runtime was at it.
-            Err(Error::Runtime { .. })
-                if self.status()? == Status::Stopped && !self.is_in_runtime()? =>
-            {
-                Ok(None)
+        let frozen = identity.is_some_and(|identity| freezer::is_frozen(identity.pid));
+        // What is forked meanwhile is to be killed, too; other signals are for those that are there.
+        let rounds = if signal == SIGKILL { KILL_ROUNDS } else { 1 };
+        let mut reached = BTreeSet::new();
+        for _ in 0..rounds {
+            if !self.signal_listed(signal, &mut reached)? {
+                break;
             }
-            asked => asked.map(Some),
         }
+        if frozen && signal == SIGKILL {
+            self.thaw_killed();
+        }
+        Ok(())
     }
 
-    /// Whether the runtime knows a container that ended, and not another under its name.
-    fn is_in_runtime(&self) -> Result<bool> {
-        match self.runtime_state() {
-            Ok(state) => Ok(self.is_mine(&state)),
-            Err(Error::Runtime { .. }) => Ok(false),
-            Err(e) => Err(e),
+    /// Signals whoever is listed and was not reached before; whether there was anybody.
+    fn signal_listed(&self, signal: i32, reached: &mut BTreeSet<(i32, u64)>) -> Result<bool> {
+        let key = |identity: &Identity| (identity.pid, identity.start_time);
+        let mut found = Vec::new();
+        for pid in self.pids()? {
+            if let Ok(identity) = Identity::of(pid)
+                && !reached.contains(&key(&identity))
+                && let Ok(Some(process)) = identity.open()
+            {
+                found.push((identity, process));
+            }
         }
+        if found.is_empty() {
+            return Ok(false);
+        }
+        // A pid that was listed may have become a stranger's before it was opened; one that is listed still has not.
+        let listed = self.pids()?;
+        let mut failed = None;
+        for (identity, process) in found {
+            if !listed.contains(&identity.pid) {
+                continue;
+            }
+            reached.insert(key(&identity));
+            match pidfd::send_signal(process.as_fd(), signal) {
+                Err(e) if e.raw_os_error() == Some(ESRCH) => (),
+                Err(e) => failed = Some(Error::io("signal", format!("/proc/{}", identity.pid))(e)),
+                Ok(()) => (),
+            }
+        }
+        failed.map_or(Ok(true), Err)
     }
 }

@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod adopt;
+mod children;
 mod claim;
 mod error;
 mod events;

@@ -122,7 +122,7 @@ mod tests {
             .bind(&shared);
         let id = sandbox.id("bundle");
         let status = sandbox
-            .runc(["run", "--bundle", bundle.arg(), &id])
+            .runtime(["run", "--bundle", bundle.arg(), &id])
             .stdin(Stdio::null())
             .status()
             .unwrap();
@@ -137,8 +137,8 @@ mod tests {
         let sandbox = Sandbox::new("hostpid");
         let bundle = sandbox.sh("test $$ != 1").host_pid();
         let id = sandbox.id("hostpid");
-        let mut runc = sandbox.runc(["run", "--bundle", bundle.arg(), &id]);
-        let status = runc.stdin(Stdio::null()).status().unwrap();
+        let mut run = sandbox.runtime(["run", "--bundle", bundle.arg(), &id]);
+        let status = run.stdin(Stdio::null()).status().unwrap();
         assert!(status.success());
     }
 }

@@ -74,13 +74,13 @@ fn delete_containers(sandbox: &Sandbox) {
             continue;
         };
         let deleted = sandbox
-            .runc([Path::new("delete"), Path::new("-f"), Path::new(id)])
+            .runtime([Path::new("delete"), Path::new("-f"), Path::new(id)])
             .stdin(Stdio::null())
             .output();
         match deleted {
             Ok(output) if output.status.success() => {}
             Ok(output) => eprint!("{}", String::from_utf8_lossy(&output.stderr)),
-            Err(e) => eprintln!("runc delete -f {}: {e}", id.display()),
+            Err(e) => eprintln!("delete -f {}: {e}", id.display()),
         }
     }
 }
@@ -171,7 +171,7 @@ mod tests {
         let id = sandbox.id("mess");
         let pid_file = sandbox.path().join("pid");
         let status = sandbox
-            .runc(["run", "-d", "--pid-file"])
+            .runtime(["run", "-d", "--pid-file"])
             .arg(&pid_file)
             .arg("--bundle")
             .arg(sandbox.bundle(["sleep", "1000"]).dir())

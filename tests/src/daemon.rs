@@ -2,7 +2,7 @@
 
 use holdfast::{Container, ContainerId, CreateOptions, Driver, DriverBuilder, Policy, Stdio};
 
-use crate::{Bundle, DEADLINE, Sandbox, binaries};
+use crate::{Bundle, DEADLINE, Sandbox, binaries, runtime};
 
 impl Sandbox {
     /// A driver over this sandbox's roots and the shim under test.
@@ -20,6 +20,7 @@ impl Sandbox {
     pub fn driver_builder(&self) -> DriverBuilder {
         let runtime_root = self.runtime_root().display().to_string();
         Driver::builder()
+            .runtime(runtime::program())
             .root(self.root())
             .runtime_args(["--root".to_owned(), runtime_root])
             .shim(binaries::shim())

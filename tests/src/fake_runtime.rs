@@ -12,7 +12,8 @@
 //! | `log_error MESSAGE` | appends an error to the log, as runc does |
 //! | `spawn COMMAND…` | starts the command on our stdio and writes its pid to the pid file, as `create` does |
 //! | `wait_for FILE` | waits until the test has made the file |
-//! | `delegate "$@"` | goes on as the real runc |
+//! | `delegate "$@"` | goes on as the real runtime |
+//! | `real "$@"` | runs the real runtime, and comes back |
 //!
 //! and end with exit status 0 if they do not exit themselves.
 
@@ -20,7 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Sandbox;
+use crate::{Sandbox, runtime};
 
 const PRELUDE: &str = r#"
 VERB= ID= LOG= PIDFILE= CONSOLE= BUNDLE= PROCESS=
@@ -63,8 +64,11 @@ spawn() {
 wait_for() {
     while [ ! -e "$1" ]; do sleep 0.01; done
 }
+real() {
+    "$REAL" "$@" 9<&-
+}
 delegate() {
-    exec runc "$@" 9<&-
+    exec "$REAL" "$@" 9<&-
 }
 # Far from the descriptors that --preserve-fds counts from 3 on.
 exec 9<&0
@@ -87,8 +91,9 @@ impl FakeRuntime {
         fs::create_dir(&dir).expect("make the fake runtime's directory");
         let fake = Self { dir };
         let text = format!(
-            "#!/bin/sh\nFAKE='{}'\n{PRELUDE}\n{body}\nexit 0\n",
-            fake.dir.display()
+            "#!/bin/sh\nFAKE='{}' REAL='{}'\n{PRELUDE}\n{body}\nexit 0\n",
+            fake.dir.display(),
+            runtime::program()
         );
         install(&fake.path(), &text);
         fake
@@ -223,6 +228,10 @@ mod tests {
         let fake = FakeRuntime::script(&sandbox, r#"delegate "$@""#);
         let mut version = Command::new(fake.path());
         version.current_dir(sandbox.path()).arg("--version");
-        assert!(text(&sandbox.output_of(version).stdout).starts_with("runc version"));
+        let said = text(&sandbox.output_of(version).stdout);
+        assert!(
+            said.starts_with(&format!("{} version", runtime::name())),
+            "{said}"
+        );
     }
 }

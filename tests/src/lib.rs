@@ -7,6 +7,7 @@
 //! | module | its one idea |
 //! |---|---|
 //! | [`binaries`] | where `scripts/build` put the driver and the shim |
+//! | [`runtime`] | runc, or another that is to be tested with |
 //! | [`sandbox`] | directories, ids and presets of one test |
 //! | [`cleanup`] | kills, unmounts and removes what a sandbox left, and nothing else |
 //! | [`bundle`], [`spec`], [`rootfs`] | OCI bundles over one shared busybox |
@@ -65,6 +66,7 @@ pub mod process;
 pub mod random;
 pub mod refusal;
 pub mod rootfs;
+pub mod runtime;
 pub mod sandbox;
 pub mod seccomp;
 pub mod snapshot;

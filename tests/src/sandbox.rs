@@ -5,13 +5,12 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::{Bundle, binaries, cleanup, dump};
+use crate::{Bundle, binaries, cleanup, dump, runtime};
 
 /// Unix socket paths end after 107 bytes, whatever `TMPDIR` says, and ids alone may take 128.
 const PARENT: &str = "/tmp";
@@ -116,15 +115,6 @@ impl Sandbox {
         self.bundle(["sh", "-c", script])
     }
 
-    /// The bare runtime, over this sandbox's runtime root.
-    #[must_use]
-    pub fn runc<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new("runc");
-        command.arg("--root").arg(self.runtime_root()).args(args);
-        command.current_dir(&self.path);
-        command
-    }
-
     /// Asserts that a finished test left no process, no runtime state, no container directory and no cgroup.
     /// What is on its way out (a shim lives on for a moment after the status is on record) is waited for.
     ///
@@ -169,12 +159,17 @@ impl Sandbox {
     }
 
     /// The preset environment of `holdfast` commands.
-    pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 3] {
-        [
+    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut environment = vec![
             ("HOLDFAST_ROOT", self.root()),
             ("HOLDFAST_RUNTIME_ROOT", self.runtime_root()),
             ("HOLDFAST_SHIM", binaries::shim()),
-        ]
+        ];
+        // Which one is the default is tested, too.
+        if runtime::name() != runtime::RUNC {
+            environment.push(("HOLDFAST_RUNTIME", runtime::program().into()));
+        }
+        environment
     }
 }
 

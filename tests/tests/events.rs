@@ -160,7 +160,7 @@ fn a_starter_that_is_killed_leaves_a_start_that_is_told() {
     let fake = FakeRuntime::script(
         &sandbox,
         // Its starter is gone when it is through.
-        "if [ $VERB = start ]; then runc \"$@\"; kill -9 $PPID; exit; fi; delegate \"$@\"",
+        "if [ $VERB = start ]; then \"$REAL\" \"$@\"; kill -9 $PPID; exit; fi; delegate \"$@\"",
     );
     let gate = sandbox.gate();
     let script = format!("{}; exit 7", Gate::WAIT);

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{Gate, Proc, Running, Sandbox, spec};
+use holdfast_tests::{Gate, Proc, Running, Sandbox, runtime, spec};
 use serde_json::{Value, json};
 
 /// A container in the background to execute in, and its id.
@@ -129,15 +129,23 @@ fn a_command_that_cannot_be_executed_is_126_or_127_and_leaves_nothing() {
     let sandbox = Sandbox::new("nocommand");
     let id = container(&sandbox);
     for (command, code, words) in [
-        ("no-such-program", 127, "executable file not found in $PATH"),
-        ("/no/such/program", 127, "no such file or directory"),
-        ("/etc/passwd", 126, "permission denied"),
+        (
+            "no-such-program",
+            127,
+            runtime::not_found("no-such-program"),
+        ),
+        (
+            "/no/such/program",
+            127,
+            runtime::not_found("/no/such/program"),
+        ),
+        ("/etc/passwd", 126, runtime::not_executable("/etc/passwd")),
     ] {
         for args in [&["exec"][..], &["exec", "-d"]] {
             let output = sandbox.output([args, &["--exec-id", "job", &id, command]].concat());
             assert_eq!(output.status.code(), Some(code), "{}", show(&output));
             let complaint = text(&output.stderr);
-            assert!(complaint.contains(words), "{complaint}");
+            assert!(complaint.contains(&words), "{complaint}");
             assert_eq!(complaint.lines().count(), 1, "{complaint}");
             assert_eq!(processes(&sandbox, &id), ["init"]);
         }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{Bundle, FakeRuntime, Gate, Proc, Running, Sandbox};
+use holdfast_tests::{Bundle, FakeRuntime, Gate, Proc, Running, Sandbox, runtime};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -170,7 +170,7 @@ fn a_missing_binary_is_127_with_the_runtimes_words_and_leaves_nothing() {
         assert_eq!(output.status.code(), Some(127), "{}", show(&output));
         let complaint = text(&output.stderr);
         assert!(
-            complaint.contains(r#"exec: "no-such-program": executable file not found in $PATH"#),
+            complaint.contains(&runtime::not_found("no-such-program")),
             "{complaint}"
         );
         assert_eq!(complaint.lines().count(), 1, "{complaint}");
@@ -192,7 +192,8 @@ fn a_file_that_is_not_executable_is_126_and_leaves_nothing() {
 
         assert_eq!(output.status.code(), Some(126), "{}", show(&output));
         let complaint = text(&output.stderr);
-        assert!(complaint.contains(program), "{complaint}");
+        let words = runtime::not_executable(program);
+        assert!(complaint.contains(&words), "{complaint}");
         assert_eq!(complaint.lines().count(), 1, "{complaint}");
         sandbox.assert_clean();
     }
@@ -254,7 +255,7 @@ fn a_container_that_ends_before_its_start_is_through_has_its_status() {
     // ended and has been deleted.
     let body = r#"
     if [ $VERB = start ]; then
-        runc "$@" 9<&-
+        real "$@"
         wait_for "${LOG%/*}/exitStatus"
         log_error "remove exec.fifo: no such file or directory"
         exit 1

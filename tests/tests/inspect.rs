@@ -195,10 +195,10 @@ fn each_stage_of_a_life_has_its_name() {
     web.mend();
     sandbox.wait_readable(fifo::reader(&web.dir().join("stdout")));
     web.assert_is("running");
-    let mut pause = sandbox.runc(["pause", &web.id]);
+    let mut pause = sandbox.runtime(["pause", &web.id]);
     assert!(pause.status().unwrap().success());
     web.assert_is("paused");
-    let mut resume = sandbox.runc(["resume", &web.id]);
+    let mut resume = sandbox.runtime(["resume", &web.id]);
     assert!(resume.status().unwrap().success());
     sandbox.run_ok(["kill", &web.id, "TERM"]);
     assert_eq!(sandbox.run_ok(["wait", &web.id]), "7\n");

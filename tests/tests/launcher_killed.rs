@@ -214,7 +214,7 @@ fn steps(verb: &'static str) -> Vec<Step> {
     let runtime = |verb: &str, lines: &str| {
         format!(r#"if [ $VERB = {verb} ]; then {lines}; fi; delegate "$@""#)
     };
-    let after = format!(r#"runc "$@" 9<&-; code=$?; {meet}; exit $code"#);
+    let after = format!(r#"real "$@"; code=$?; {meet}; exit $code"#);
     let mut steps = vec![
         Step {
             name: "2, before the shim commits",

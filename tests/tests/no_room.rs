@@ -233,7 +233,10 @@ fn an_end_that_cannot_be_put_on_record_by_an_adopter_waits_for_the_next() {
     let dir = small.dir();
     sandbox.kill_shim(&dir);
     let process = Proc::from_file(&dir.join("pid")).unwrap();
-    sandbox.runc(["delete", "-f", &small.id]).status().unwrap();
+    sandbox
+        .runtime(["delete", "-f", &small.id])
+        .status()
+        .unwrap();
     sandbox.wait_until("its end", || process.stat(3).is_none());
     // And the host was rebooted besides: that must not be forgotten over it.
     let mut shim = small.shim_json();
@@ -261,7 +264,10 @@ fn a_record_of_which_only_the_first_file_found_room_is_made_whole_by_an_adopter(
     sandbox.kill_shim(&dir);
     drop(fake);
     let process = Proc::from_file(&dir.join("pid")).unwrap();
-    sandbox.runc(["delete", "-f", &small.id]).status().unwrap();
+    sandbox
+        .runtime(["delete", "-f", &small.id])
+        .status()
+        .unwrap();
     let pid = process.pid();
     let record = format!(
         r#"{{"pid":{pid},"exitedAt":"2026-01-02T03:04:05.678901234Z","code":9,"source":"reaped"}}"#

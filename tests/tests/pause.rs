@@ -184,7 +184,7 @@ fn what_is_left_of_a_container_whose_init_is_gone_is_listed_and_signalled() {
     // Nobody is left, and that is no failure; nor is it when the runtime has forgotten it.
     assert!(pids().is_empty());
     sandbox.run_ok(["kill", "-a", &id]);
-    sandbox.output_of(sandbox.runc(["delete", &id]));
+    sandbox.output_of(sandbox.runtime(["delete", &id]));
     sandbox.run_ok(["kill", "-a", &id]);
     assert!(pids().is_empty());
     sandbox.run_ok(["delete", &id]);
@@ -203,7 +203,7 @@ fn all_of_a_stopped_container_is_not_all_of_another_with_its_name() {
     });
     let pid_file = sandbox.path().join("pid");
     let stranger = sandbox.bundle(["sleep", "1000"]);
-    let mut runc = sandbox.runc(["run", "-d", "--pid-file"]);
+    let mut runc = sandbox.runtime(["run", "-d", "--pid-file"]);
     runc.arg(&pid_file).args(["-b", stranger.arg(), &id]);
     // Its stdio is the container's, which stays.
     runc.stdin(std::process::Stdio::null());
@@ -216,7 +216,7 @@ fn all_of_a_stopped_container_is_not_all_of_another_with_its_name() {
     assert!(stranger.is_alive());
     assert!(
         sandbox
-            .output_of(sandbox.runc(["delete", "-f", &id]))
+            .output_of(sandbox.runtime(["delete", "-f", &id]))
             .status
             .success()
     );

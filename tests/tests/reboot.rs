@@ -28,7 +28,7 @@ impl<'a> Rebooted<'a> {
             sandbox.kill_shim(dir);
         }
         // What the runtime keeps is on a tmpfs.
-        let mut delete = sandbox.runc(["delete", "-f", &id]);
+        let mut delete = sandbox.runtime(["delete", "-f", &id]);
         assert!(delete.status().unwrap().success());
         for dir in &dirs {
             change(dir, |shim| {

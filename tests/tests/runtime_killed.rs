@@ -10,7 +10,7 @@ use serde_json::json;
 #[test]
 fn a_delete_that_was_killed_is_made_once_more() {
     // Before it has done anything; when all was gone but its directory.
-    for before in ["", r#"runc "$@"; mkdir "$ROOT/$ID""#] {
+    for before in ["", r#"real "$@"; mkdir "$ROOT/$ID""#] {
         let sandbox = Sandbox::new("rk-delete");
         let body = format!(
             r#"if [ "$VERB" = delete ] && [ ! -e "$FAKE/killed" ]; then
@@ -80,7 +80,7 @@ fn what_a_create_that_was_killed_had_made_goes_down_to_its_cgroups() {
     // As it is when runc is killed between its cgroups and its state.json: a process that gives up, and nothing on record.
     let body = format!(
         r#"if [ "$VERB" = create ]; then
-            runc "$@" 9<&- || exit
+            real "$@" || exit
             kill -KILL "$(cat "$PIDFILE")"
             rm -r '{}'"/$ID" "$PIDFILE"
             kill -KILL $$

@@ -71,6 +71,11 @@ impl Cgroups {
         self
     }
 
+    /// Whether there is none, of either version.
+    pub fn is_empty(&self) -> bool {
+        self.v1.is_empty() && self.v2.is_none()
+    }
+
     /// The cgroup in which a controller acts on the process: where version 1 has it, there it is.
     pub fn controller(&self, name: &str) -> Option<Place> {
         let place = |version, dir: &PathBuf| Place {

@@ -21,6 +21,14 @@ use super::stdio::StdioArgs;
 /// How long a process may take to go that has been killed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Refused here because only some runtimes do (runc; not crun 1.8).
+fn environment_entry(text: &str) -> std::result::Result<String, String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("an entry of the environment is NAME=VALUE".to_owned()),
+    }
+}
+
 /// Flags of `exec`.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
@@ -52,7 +60,7 @@ pub struct ExecArgs {
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
     /// Addition to the environment; may be repeated
-    #[arg(short, long, value_name = "NAME=VALUE")]
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = environment_entry)]
     env: Vec<String>,
     /// Additional group, a number; may be repeated
     #[arg(short = 'g', long, value_name = "GID")]

@@ -30,6 +30,23 @@ fn dockers_exit_codes_are_told_from_the_runtimes_words() {
             true,
             false,
         ),
+        ("open executable: Permission denied", false, true),
+        ("open executable: Operation not permitted", false, true),
+        (
+            "error in executing command: failed to create container: exec process failed with error error in executing process : executable 'nope' not found in $PATH",
+            true,
+            false,
+        ),
+        (
+            r#"exec process failed with error error in executing process : executable '/etc' at path '"/etc"' does not have correct permissions"#,
+            false,
+            true,
+        ),
+        (
+            "open executable: Too many levels of symbolic links",
+            false,
+            false,
+        ),
         (
             "runc create failed: rootfs (/x) does not exist: no such file or directory",
             false,

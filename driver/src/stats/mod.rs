@@ -72,8 +72,8 @@ impl Container {
     /// What it uses now; also of one that is created or paused.
     ///
     /// # Errors
-    /// [`Error::ContainerExited`]; [`Error::ContainerNotStarted`] while it is being created; a file of a cgroup cannot be
-    /// read or understood.
+    /// [`Error::ContainerExited`]; [`Error::ContainerNotStarted`] while it is being created; [`Error::NoCgroup`], when it has no
+    /// network namespace of its own either; a file of a cgroup cannot be read or understood.
     pub fn stats(&self) -> Result<Stats> {
         let init = self.init()?;
         let Some(recorded) = init.identity()? else {
@@ -84,10 +84,13 @@ impl Container {
         }
         let shim = init.living_shim()?;
         let read = || {
-            let cgroups = Cgroups::of_container(recorded, shim)
-                .map_err(of_process(recorded.pid, "cgroup"))?;
+            let cgroups = self.own_cgroups(&init, recorded)?;
+            let network_interfaces = network::read(recorded.pid, shim)?;
+            if cgroups.is_empty() && network_interfaces.is_none() {
+                return Err(self.without_cgroup("count what is used by"));
+            }
             let mut stats = Stats::of_cgroups(&cgroups)?;
-            stats.network_interfaces = network::read(recorded.pid, shim)?;
+            stats.network_interfaces = network_interfaces;
             Ok(stats)
         };
         let stats = read();

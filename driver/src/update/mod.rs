@@ -19,7 +19,6 @@ use holdfast_common::layout;
 use holdfast_common::sys::flock::Lock;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::cgroup::Cgroups;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use settings::Settings;
@@ -48,7 +47,7 @@ impl Container {
     /// Changes its limits; one that is left out, or 0, stays as it is. Returns those that have no effect on this system.
     ///
     /// # Errors
-    /// [`Error::BadLimit`]; [`Error::ContainerExited`], [`Error::ContainerNotStarted`]; the runtime's own message, where the kernel
+    /// [`Error::BadLimit`]; [`Error::ContainerExited`], [`Error::ContainerNotStarted`]; [`Error::NoCgroup`]; the runtime's own message, where the kernel
     /// refuses. Nothing is changed then, or the error is [`Error::NotPutBack`].
     pub fn update(&self, resources: &Resources) -> Result<Vec<Unenforced>> {
         resources.check()?;
@@ -59,9 +58,11 @@ impl Container {
         let Some(identity) = init.alive()? else {
             return Err(init.exited());
         };
-        let cgroups = Cgroups::of_container(identity, init.living_shim()?);
-        let failed = Error::io("read", format!("/proc/{}/cgroup", identity.pid));
-        let settings = Settings::of(&cgroups.map_err(failed)?)?;
+        let cgroups = self.own_cgroups(&init, identity)?;
+        if cgroups.is_empty() {
+            return Err(self.without_cgroup("update"));
+        }
+        let settings = Settings::of(&cgroups)?;
         let updated = self
             .run_update(resources)
             .and_then(|()| settings.set_tcp(resources.kernel_tcp_memory()));

@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus, Stdio as ChildStdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use holdfast_common::layout::{self, Stream};
-use holdfast_common::log_line::LogLine;
+use holdfast_common::log_line::{LogLine, in_a_row};
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
@@ -272,8 +272,7 @@ impl Create<'_> {
             .unwrap_or_default();
         let words = LogLine::last_error(&log).or_else(|| {
             let words = complaint()?;
-            Some(String::from_utf8_lossy(&words).trim().to_owned())
-                .filter(|words| !words.is_empty())
+            Some(in_a_row(String::from_utf8_lossy(&words).trim())).filter(|words| !words.is_empty())
         })?;
         if words.len() <= MOST_WORDS {
             return Some(words);

@@ -2,7 +2,6 @@
 //! a container that the runtime knew under this id before we came stays.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,16 +9,15 @@ use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
 use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::{Launch, Wire};
-use holdfast_common::sys::process::{self, Children};
-use holdfast_common::sys::{pidfd, signal};
+use holdfast_common::sys::signal;
 use nix::sys::signalfd::SignalFd;
 
 use super::{cgroup, strays};
 use crate::claim::Claim;
 use crate::error::Error;
-use crate::events;
 use crate::hold::leave;
 use crate::runtime::{self, Failure};
+use crate::{children, events};
 
 /// How long the runtime may take to clean up. All in all less than a launcher waits beyond its own time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,7 +74,7 @@ impl Done {
             && let Ok(signals) = signal::open_signalfd()
         {
             let deleted = self.delete_container(wire, &signals);
-            kill_children(&signals);
+            children::kill(&signals, Instant::now() + KILL_PATIENCE);
             if deleted && self.cut_off {
                 cgroup::remove(wire);
             }
@@ -153,29 +151,5 @@ fn may_be_ours(wire: &Wire, args: &[OsString], signals: &SignalFd) -> bool {
         // It knows of none.
         Err(e @ Failure::Ended(_)) => !e.is_signal(),
         Err(Failure::Io(_) | Failure::Hung(_)) => false,
-    }
-}
-
-/// Kills what the runtime left behind: as subreaper, the shim is the parent of all of it, of a child's children as soon as
-/// that is gone.
-fn kill_children(signals: &SignalFd) {
-    let deadline = Instant::now() + KILL_PATIENCE;
-    loop {
-        for pid in process::children() {
-            // A child of ours keeps its pid until we reap it: no stranger can have it.
-            if let Ok(child) = pidfd::open(pid) {
-                let _ = pidfd::send_signal(child.as_fd(), nix::libc::SIGKILL);
-            }
-        }
-        match process::reap(-1) {
-            Children::Ended(_) => (),
-            Children::None => return,
-            Children::Living => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() || runtime::wait_for_signal(signals, Some(left)).is_err() {
-                    return;
-                }
-            }
-        }
     }
 }
