@@ -137,6 +137,11 @@ impl Identity {
         }
     }
 
+    /// A process that has ended, of which no more can be known. Whoever has its pid later started after the machine did.
+    pub fn ended(pid: i32) -> Self {
+        Self { pid, start_time: 0 }
+    }
+
     /// Whether it was made by [`Identity::of_another_boot`].
     pub fn is_of_another_boot(&self) -> bool {
         self.start_time == NEVER

@@ -145,10 +145,42 @@ impl Stream {
 /// The root that is used when nobody names one: `/run/holdfast`, or `$XDG_RUNTIME_DIR/holdfast` without root
 /// privileges. `None` when neither is to be had.
 pub fn default_root() -> Option<PathBuf> {
-    if nix::unistd::geteuid().is_root() {
-        return Some(PathBuf::from("/run/holdfast"));
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    // Relative paths do not count (XDG Base Directory Specification).
+    let own = own.filter(|dir| dir.is_absolute());
+    let root = || PathBuf::from("/run/holdfast");
+    match own {
+        _ if is_privileged() => Some(root()),
+        Some(dir) => Some(dir.join("holdfast")),
+        // Root of a user namespace may have a /run of its own.
+        None => nix::unistd::geteuid().is_root().then(root),
     }
-    std::env::var_os("XDG_RUNTIME_DIR")
-        .filter(|dir| !dir.is_empty())
-        .map(|dir| PathBuf::from(dir).join("holdfast"))
+}
+
+/// Whether this process is root, and not merely in a user namespace of a user's. What runc takes its default root from
+/// (`shouldHonorXDGRuntimeDir`).
+fn is_privileged() -> bool {
+    let map = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    nix::unistd::geteuid().is_root()
+        && (is_whole(&map()) || std::env::var_os("USER").is_some_and(|user| user == "root"))
+}
+
+/// Whether a uid_map (user_namespaces(7)) leaves every uid what it is, as that of the first namespace does.
+fn is_whole(map: &str) -> bool {
+    // No file: no user namespaces.
+    map.is_empty() || map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_user_namespace_maps_everybody() {
+        assert!(is_whole("         0          0 4294967295\n"));
+        assert!(is_whole(""));
+        for map in ["0 1000 1\n", "0 1000 1\n1 100000 65536\n", "1 1 4294967294"] {
+            assert!(!is_whole(map), "{map}");
+        }
+    }
 }

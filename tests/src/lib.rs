@@ -21,6 +21,7 @@
 //! | [`budget`] | what a container may cost, in one table |
 //! | [`matrix`] | somebody is killed; what must hold afterwards |
 //! | [`orphan`] | shims killed under their processes, and what is done about it |
+//! | [`user`] | somebody without privileges |
 //! | [`wait`], [`fifo`] | waiting on conditions and descriptors; reading and writing FIFOs |
 //! | [`random`] | choices that can be made again |
 //! | [`at_end`] | what a test must not leave undone when it fails |
@@ -75,6 +76,7 @@ pub mod strace;
 pub mod supervisor;
 pub mod syscalls;
 pub mod terminal;
+pub mod user;
 pub mod wait;
 pub mod worker;
 pub mod writer;
@@ -90,4 +92,5 @@ pub use sandbox::Sandbox;
 pub use snapshot::Snapshot;
 pub use supervisor::Supervisor;
 pub use terminal::Terminal;
+pub use user::User;
 pub use wait::DEADLINE;

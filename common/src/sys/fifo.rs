@@ -93,12 +93,14 @@ pub fn waiting(fd: BorrowedFd<'_>) -> io::Result<u64> {
 /// A copy of what waits in a FIFO, which is left as it is (tee(2)).
 ///
 /// # Errors
-/// tee(2)'s, pipe(2)'s.
+/// tee(2)'s, pipe(2)'s; `PermissionDenied` to a user whose pipes have so many pages already that there are none for a copy of this
+/// (pipe(7), `pipe-user-pages-soft`).
 pub fn peek(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     // tee shares whole pages: with as many slots as the source has, one call takes everything.
     let capacity = fcntl(fd, FcntlArg::F_GETPIPE_SZ)?;
-    set_capacity(write.as_fd(), capacity)?;
+    // Refused, there is still room for a little.
+    let enlarged = set_capacity(write.as_fd(), capacity);
     // SAFETY: takes two open descriptors and integers and touches no memory of ours.
     let copied = unsafe {
         libc::tee(
@@ -119,7 +121,24 @@ pub fn peek(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     drop(write);
     let mut bytes = Vec::new();
     File::from(read).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    match enlarged {
+        // Half of it is not what waits.
+        Err(e) if waiting(fd)? > bytes.len() as u64 => Err(e),
+        _ => Ok(bytes),
+    }
+}
+
+/// Takes what waits in a FIFO, through a descriptor that does not block.
+///
+/// # Errors
+/// read(2)'s.
+pub fn take(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match File::from(fd.try_clone_to_owned()?).read_to_end(&mut bytes) {
+        Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
+        // What was read before there was no more is there.
+        _ => Ok(bytes),
+    }
 }
 
 /// What a reader of a FIFO would meet now.

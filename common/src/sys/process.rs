@@ -64,6 +64,14 @@ pub fn reap(pid: i32) -> Children {
     }
 }
 
+/// Whether this is a child of ours that has ended; it stays to be reaped.
+pub fn has_ended(pid: i32) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let found = waitid(Id::Pid(nix::unistd::Pid::from_raw(pid)), flags);
+    found.is_ok_and(|status| status != WaitStatus::StillAlive)
+}
+
 /// The pids of this process's children (proc_pid_task_tid_children(5)); empty where the kernel does not tell.
 pub fn children() -> Vec<i32> {
     let me = std::process::id();
@@ -95,6 +103,7 @@ mod tests {
                 Children::None => panic!("the child was reaped by somebody else"),
             }
         };
+        assert!(!has_ended(pid), "it was reaped");
         let signal = u8::try_from(libc::SIGRTMIN()).unwrap();
         let status = ExitStatus::from_wait_word(reaped.word);
         assert_eq!(

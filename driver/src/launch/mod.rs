@@ -29,7 +29,7 @@ use crate::process::Process;
 use crate::stdio::Plan;
 use crate::streams::Early;
 pub(crate) use spawn::Order;
-use staging::{Staging, make_dir, make_fifo};
+use staging::{Staging, make_dir, make_fifo, make_stdio_fifo};
 
 /// One launch, checked and complete.
 #[derive(Debug)]
@@ -145,15 +145,14 @@ impl Launch {
             state.write(staging)?;
             EventLog::of(staging).make()?;
         }
-        let streams = self
-            .plan
-            .fifos
-            .iter()
-            .map(|stream| stream.name().to_owned());
-        let inner = self.plan.inner.iter().map(|stream| stream.inner_fifo());
-        let own = [layout::CONTROL_FIFO, layout::EXIT_FIFO].map(str::to_owned);
-        for name in own.into_iter().chain(streams).chain(inner) {
+        for name in [layout::CONTROL_FIFO, layout::EXIT_FIFO] {
             make_fifo(&dir.join(name))?;
+        }
+        for stream in &self.plan.fifos {
+            make_stdio_fifo(&dir.join(stream.name()))?;
+        }
+        for stream in &self.plan.inner {
+            make_stdio_fifo(&dir.join(stream.inner_fifo()))?;
         }
         self.process_state.write(&dir)?;
         if self.replace {

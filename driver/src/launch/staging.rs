@@ -4,8 +4,8 @@
 //! Between making a staging directory and locking it, its maker holds a shared lock of the directory that it is made in;
 //! who sweeps holds an exclusive one while it looks. So what looks unlocked is nobody's.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, File, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use holdfast_common::layout;
@@ -68,6 +68,18 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
 pub(crate) fn make_fifo(path: &Path) -> Result<()> {
     nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)
         .map_err(|e| Error::io("make fifo", path)(e.into()))
+}
+
+/// Makes a FIFO of a process's stdio. The runtime gives it to the process's user, and where that is another than ours, and we are
+/// not root, only this lets us open it: anybody may who gets there, and the directories that it is in let nobody else by.
+pub(crate) fn make_stdio_fifo(path: &Path) -> Result<()> {
+    make_fifo(path)?;
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    // mkfifo(3) would leave out what the umask has.
+    let opened = std::fs::set_permissions(path, Permissions::from_mode(0o666));
+    opened.map_err(Error::io("change the mode of fifo", path))
 }
 
 /// Removes staging directories that nobody holds. Nobody waits for this, and it holds nobody up: what cannot be done now

@@ -11,19 +11,29 @@ mod tests;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::time::Duration;
 
 use holdfast_common::layout::Stream;
 use holdfast_common::output::Moved;
 use holdfast_common::process_state::ProcessState;
+use holdfast_common::shim_record::ShimRecord;
 use holdfast_common::sys::fifo;
 use holdfast_common::sys::flock::{self, Lock};
 
 pub use reader::Reader;
 
+use nix::poll::PollFlags;
+
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+
+/// How long a shim may take to put aside what nobody has read.
+const PUT_ASIDE: Duration = Duration::from_secs(5);
+/// How often one looks whether it has.
+const TURN: Duration = Duration::from_millis(1);
 
 /// The near ends of a process's FIFOs. A stream that is no FIFO (a file, /dev/null, the launcher's own) is `None`.
 #[derive(Debug)]
@@ -67,7 +77,7 @@ pub(crate) fn open(dir: &Path, state: &ProcessState, early: Early, stdin: bool) 
         open_reader(dir, state, Stream::Stderr, early.stderr)?
     };
     Ok(Streams {
-        stdin: if stdin { open_stdin(state)? } else { None },
+        stdin: if stdin { open_stdin(dir, state)? } else { None },
         stdout,
         stderr,
     })
@@ -86,12 +96,12 @@ fn fifo_path(state: &ProcessState, stream: Stream) -> Result<Option<&Path>> {
     }
 }
 
-fn open_stdin(state: &ProcessState) -> Result<Option<OwnedFd>> {
+fn open_stdin(dir: &Path, state: &ProcessState) -> Result<Option<OwnedFd>> {
     let Some(path) = fifo_path(state, Stream::Stdin)? else {
         return Ok(None);
     };
     match fifo::open_write(path) {
-        Ok(fd) => lock(fd, Stream::Stdin, path).map(|lock| Some(lock.into_file().into())),
+        Ok(fd) => lock(dir, fd, Stream::Stdin, path).map(|lock| Some(lock.into_file().into())),
         // Nobody has it open for reading: the process has ended, or has closed its stdin.
         Err(e) if e.raw_os_error() == Some(nix::libc::ENXIO) => Ok(None),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -114,17 +124,29 @@ fn open_reader(
         },
     };
     let spills = state.moved(stream) == Some(Moved::Spill);
-    let fifo = lock(fd, stream, path)?;
+    let fifo = lock(dir, fd, stream, path)?;
     Ok(Some(Reader::new(fifo, dir, stream, spills)))
 }
 
-/// Takes a stream for ourselves.
-fn lock(fd: OwnedFd, stream: Stream, path: &Path) -> Result<Lock> {
+/// Takes a stream for ourselves. The shim may hold it for a moment at the end, while it puts aside what nobody has read.
+fn lock(dir: &Path, fd: OwnedFd, stream: Stream, path: &Path) -> Result<Lock> {
     let fd = File::from(fd);
-    let again = fd.try_clone().map_err(Error::io("duplicate", path))?;
-    let taken = Lock::try_take_open(fd).map_err(Error::io("lock", path))?;
-    taken.ok_or_else(|| Error::StreamTaken {
-        stream,
-        pid: flock::holder(&again),
-    })
+    let deadline = Deadline::after(Some(PUT_ASIDE));
+    loop {
+        let again = fd.try_clone().map_err(Error::io("duplicate", path))?;
+        if let Some(lock) = Lock::try_take_open(again).map_err(Error::io("lock", path))? {
+            return Ok(lock);
+        }
+        let pid = flock::holder(&fd);
+        let shim = ShimRecord::read(dir).ok().map(|shim| shim.identity());
+        let shim = shim.filter(|shim| Some(shim.pid) == pid && !deadline.has_passed());
+        let Some(shim) = shim else {
+            return Err(Error::StreamTaken { stream, pid });
+        };
+        let failed = |e| Error::io("wait for the shim of", dir)(e);
+        if let Some(shim) = shim.open().map_err(failed)? {
+            let turn = deadline.at_most(TURN);
+            turn.poll(shim.as_fd(), PollFlags::POLLIN).map_err(failed)?;
+        }
+    }
 }

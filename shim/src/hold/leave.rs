@@ -22,15 +22,14 @@ use holdfast_common::layout::{self, Stream};
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, RECORD_LIMIT};
 use holdfast_common::sys::fifo;
-use holdfast_common::sys::process::{Children, reap};
 use nix::sys::signalfd::SignalFd;
 
 use super::exit_command::{self, Ran, mark};
-use super::terminal;
+use super::{terminal, unread};
 use crate::claim::Claim;
 use crate::handover::{Holding, Kind, Stdio};
 use crate::output::Output;
-use crate::{events, runtime};
+use crate::{children, events, runtime};
 
 /// How long a runtime may take to kill, and the killed to end.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -208,18 +207,8 @@ fn kill_rest(holding: &Holding, signals: &SignalFd) {
             layout::RUNTIME_LOG_FILE
         );
     }
-    loop {
-        match reap(-1) {
-            Children::Ended(_) => (),
-            Children::None => return,
-            Children::Living => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() || runtime::wait_for_signal(signals, Some(left)).is_err() {
-                    return;
-                }
-            }
-        }
-    }
+    // It knows them by the container's cgroup; one without root may have none.
+    children::kill(signals, deadline);
 }
 
 /// Writes to the end what the shim moves, and keeps what is in the FIFOs beside them: when the shim lets go and no reader holds on,
@@ -266,7 +255,7 @@ fn record_dropped(dropped: BTreeMap<String, u64>) {
 
 fn keep(stream: Stream, hold: Option<&OwnedFd>, more: &[u8]) {
     let Some(hold) = hold else { return };
-    let unread = fifo::peek(hold.as_fd()).map(|mut bytes| {
+    let unread = unread::of(hold).map(|mut bytes| {
         bytes.extend_from_slice(more);
         bytes
     });

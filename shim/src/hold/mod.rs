@@ -11,6 +11,7 @@ pub mod leave;
 mod replace;
 mod terminal;
 mod time;
+pub mod unread;
 mod view;
 mod watch;
 

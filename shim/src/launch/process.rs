@@ -1,6 +1,7 @@
 //! The process that the runtime has created: who it is, and what its end will ask for.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use holdfast_common::identity::{Identity, executable_of};
@@ -8,18 +9,27 @@ use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
+use holdfast_common::sys::{pidfd, process};
 use holdfast_common::time_limit::Deadline;
+use nix::poll::{PollFd, PollFlags, poll};
 use serde::Deserialize;
 
 use crate::error::Error;
 use crate::handover::Kind;
+
+/// How long a process may take from giving up its memory to its end, milliseconds.
+const ENDING: u16 = 1000;
 
 /// Reads `pid`, writes `created` and `starttime`. The process may have ended already; it has not been reaped, so it
 /// still is who it was.
 pub fn record(dir: &Path, state: &ProcessState) -> Result<Identity, Error> {
     let pid: i32 = state_file::read_value(&dir.join(layout::PID_FILE))?;
     let stat = format!("/proc/{pid}/stat");
-    let identity = Identity::of(pid).map_err(Error::io("read the start time from", stat))?;
+    let identity = match Identity::of(pid) {
+        // Where /proc hides others' processes (hidepid), a child that ends is hidden from a user, too. Nobody will look for it.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && is_ending(pid) => Identity::ended(pid),
+        identity => identity.map_err(Error::io("read the start time from", stat))?,
+    };
     // An exec or a restored container does not wait for a `start`.
     if !state.exec && state.checkpoint.is_empty() {
         record_executable(dir, pid)?;
@@ -39,6 +49,16 @@ fn begin_time(dir: &Path, state: &ProcessState) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether this is a child of ours that has ended, or is about to.
+fn is_ending(pid: i32) -> bool {
+    let Ok(child) = pidfd::open(pid) else {
+        return false;
+    };
+    let mut fds = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut fds, ENDING);
+    process::has_ended(pid)
 }
 
 fn record_executable(dir: &Path, pid: i32) -> Result<(), Error> {

@@ -12,7 +12,8 @@ use std::path::Path;
 use holdfast_common::layout::Stream;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::sys::{fd, fifo};
-use nix::unistd::{Gid, Uid, fchown};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, fchown, geteuid};
 
 use crate::error::Error;
 use crate::handover::Direct;
@@ -108,11 +109,12 @@ fn open_end(
         };
         // In a user namespace the container's root must be able to open /dev/stdout again.
         if (state.root_uid, state.root_gid) != (0, 0) {
-            fchown(
-                &end,
-                Some(Uid::from_raw(state.root_uid)),
-                Some(Gid::from_raw(state.root_gid)),
-            )?;
+            let owner = Uid::from_raw(state.root_uid);
+            match fchown(&end, Some(owner), Some(Gid::from_raw(state.root_gid))) {
+                // A user has no files of others, and has made one that anybody can open.
+                Err(Errno::EPERM) if !geteuid().is_root() => (),
+                changed => changed?,
+            }
         }
         fd::set_nonblocking(end.as_fd(), false)?;
         Ok(end)

@@ -39,6 +39,7 @@ use nix::unistd::read;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::hold::unread;
 use places::{Log, Names};
 use scratch::Scratch;
 use spill::Spill;
@@ -384,12 +385,13 @@ fn log_from(
 /// What the reader's FIFO holds, for who comes when its reader, and the FIFO's content with it, are gone.
 fn keep_unread(spill: &Spill) {
     let stream = spill.stream();
-    let unread = spill.look().and_then(|end| fifo::peek(end.as_fd()));
-    let written = match unread {
-        Ok(bytes) if bytes.is_empty() => Ok(()),
-        Ok(bytes) => state_file::write_bytes(Path::new(&stream.unread_file()), &bytes)
+    // The end is let go when the file is there: it may have a lock on it.
+    let unread = spill.look().and_then(|end| Ok((unread::of(&end)?, end)));
+    let written = match &unread {
+        Ok((bytes, _)) if bytes.is_empty() => Ok(()),
+        Ok((bytes, _)) => state_file::write_bytes(Path::new(&stream.unread_file()), bytes)
             .map_err(|e| e.to_string()),
-        Err(e) => Err(errno_text(&e)),
+        Err(e) => Err(errno_text(e)),
     };
     if let Err(cause) = written {
         log::error!("keep what nobody read of {}: {cause}", stream.name());

@@ -147,6 +147,9 @@ impl Pump {
 
     /// Moves what can be moved.
     pub fn turn(&mut self) -> Turn {
+        // It is the sink then that poll(2) was asked about.
+        let unasked = matches!(self.wants(), Wants::Sink(_));
+        let unasked = unasked && self.source.as_ref().is_some_and(End::is_cautious);
         for _ in 0..ROUNDS {
             match self.flush() {
                 Ok(true) => {}
@@ -159,6 +162,9 @@ impl Pump {
             if self.is_done() {
                 self.close();
                 return Turn::Done;
+            }
+            if unasked {
+                return Turn::Open;
             }
             let cautious = self.is_cautious();
             let filled = match self.move_directly() {
@@ -356,6 +362,22 @@ mod tests {
             arrived.extend(contents(&reader));
         }
         assert!(arrived == waiting.repeat(3));
+    }
+
+    #[test]
+    fn a_source_that_may_block_is_not_read_when_it_was_the_sink_that_was_asked() {
+        let ((source, mut writer), (reader, sink)) = (pipe(), pipe());
+        let looker = source.try_clone().unwrap();
+        (&sink).write_all(&[0; 1 << 16]).unwrap();
+        writer.write_all(b"one").unwrap();
+        let mut pump = Pump::new(End::Cautious(source), End::Ready(sink), None);
+        assert!(matches!(pump.turn(), Turn::Open));
+        assert!(matches!(pump.wants(), Wants::Sink(_)));
+        writer.write_all(b"two").unwrap();
+        contents(&reader);
+        assert!(matches!(pump.turn(), Turn::Open));
+        assert_eq!(contents(&reader), b"one");
+        assert_eq!(contents(&looker), b"two");
     }
 
     #[test]
