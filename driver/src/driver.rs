@@ -1,5 +1,7 @@
 //! The way in: a root directory, a runtime, a shim.
 
+use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +11,8 @@ use holdfast_common::id::{ContainerId, ProcessId};
 use holdfast_common::layout;
 use holdfast_common::process_state;
 use holdfast_common::request::{Isolation, Wire};
+
+use nix::libc::ENOTSOCK;
 
 use crate::bundle::Bundle;
 use crate::container::Container;
@@ -140,7 +144,7 @@ impl Driver {
         process_state.holdfast = Some(process_state::Extension {
             inherit: plan.inherit.clone(),
             output: plan.output.clone(),
-            console_socket: optional_path(options.console_socket.as_deref())?,
+            console_socket: console_socket(options.console_socket.as_deref())?,
             preserve_fds: options.preserve_fds,
             listen_fds: options.listen_fds.clone(),
             no_new_keyring: options.no_new_keyring,
@@ -261,6 +265,19 @@ impl Driver {
 fn beside_this_program() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     runtime::find(&program.with_file_name(SHIM))
+}
+
+/// A console socket's path, for a state file. Not every runtime says which one it could not connect to.
+pub(crate) fn console_socket(path: Option<&Path>) -> Result<Option<String>> {
+    if let Some(path) = path {
+        let failed = Error::io("connect to console socket", path);
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.file_type().is_socket() => (),
+            Ok(_) => return Err(failed(io::Error::from_raw_os_error(ENOTSOCK))),
+            Err(e) => return Err(failed(e)),
+        }
+    }
+    optional_path(path)
 }
 
 /// A path for a state file.

@@ -6,7 +6,7 @@ use holdfast_common::request::Wire;
 use holdfast_common::sys::flock::Lock;
 
 use crate::container::Container;
-use crate::driver::optional_path;
+use crate::driver::console_socket;
 use crate::error::{Error, Result};
 use crate::launch::{self, Launch};
 use crate::options::ExecOptions;
@@ -62,7 +62,7 @@ impl Container {
         process_state.holdfast = Some(Extension {
             inherit: plan.inherit.clone(),
             output: plan.output.clone(),
-            console_socket: optional_path(options.console_socket.as_deref())?,
+            console_socket: console_socket(options.console_socket.as_deref())?,
             preserve_fds: options.preserve_fds,
             auto_remove: options.auto_remove,
             exit_command,

@@ -75,7 +75,7 @@ impl Container {
             return Ok(Vec::new());
         }
         match self.ask_runtime() {
-            // crun dies of the question (1.8.1).
+            // crun dies of the question when nobody is left (1.8.1).
             Err(e @ Error::Runtime { .. }) => self.counted_members().unwrap_or(Err(e)),
             asked => asked,
         }

@@ -91,7 +91,12 @@ fn cgroups(sandbox: &Sandbox) -> Vec<PathBuf> {
     let parents = cgroup_parents();
     let candidates = ids
         .iter()
-        .flat_map(|id| parents.iter().map(move |parent| parent.join(id)));
+        // youki puts its name before the id.
+        .flat_map(|id| [id.clone(), format!(":youki:{id}")])
+        .flat_map(|name| {
+            let join = move |parent: &PathBuf| parent.join(&name);
+            parents.iter().map(join)
+        });
     candidates.filter(|path| path.is_dir()).collect()
 }
 

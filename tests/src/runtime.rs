@@ -11,8 +11,6 @@ use crate::{Sandbox, binaries, fake_runtime};
 
 /// The runtime when nobody names one.
 pub const RUNC: &str = "runc";
-/// Where a hybrid system has version 2 of cgroups.
-const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 /// The name of the runtime under test: `runc`, `crun` or `youki`.
 #[must_use]
@@ -40,9 +38,9 @@ pub fn program() -> &'static str {
             "{} is missing: scripts/test --runtimes installs it",
             name()
         );
-        match name() == "crun" && Path::new(UNIFIED).exists() {
-            true => without_unified(name()),
-            false => name().to_owned(),
+        match mounts() {
+            "" => name().to_owned(),
+            _ => in_mounts_of_its_own(),
         }
     })
 }
@@ -71,20 +69,32 @@ pub fn not_executable(path: &str) -> String {
     }
 }
 
-/// crun refuses to run where both versions of cgroups are mounted, and takes version 1 where it does not see the other. Mounts are each
-/// process's own, so it gets its own. What it leaves in place of the other goes with them.
-fn without_unified(runtime: &str) -> String {
+/// What must be done to the mounts before the runtime under test runs, as a shell script that root runs; empty for most.
+///
+/// crun refuses to run where both versions of cgroups are mounted, and takes version 1 where it does not see the other. What it leaves
+/// in place of the other goes with the mounts.
+#[must_use]
+pub fn mounts() -> &'static str {
+    match name() == "crun" && Path::new("/sys/fs/cgroup/unified").exists() {
+        true => "umount /sys/fs/cgroup/unified && mount -t tmpfs none /sys/fs/cgroup/unified",
+        false => "",
+    }
+}
+
+/// A program that runs the runtime under test in mounts of its own.
+fn in_mounts_of_its_own() -> String {
     let dir = binaries::shared_dir().join("runtimes");
     fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("make {}: {e}", dir.display()));
-    let path = dir.join(runtime);
+    let (name, mounts) = (name(), mounts());
+    let path = dir.join(name);
     let text = format!(
-        "#!/bin/sh\nexec unshare -m --propagation slave sh -c 'umount {UNIFIED} && mount -t tmpfs none {UNIFIED} && exec {runtime} \"$@\"' {runtime} \"$@\"\n"
+        "#!/bin/sh\nexec unshare -m --propagation slave sh -c '{mounts} && exec {name} \"$@\"' {name} \"$@\"\n"
     );
     if fs::read_to_string(&path).is_ok_and(|there| there == text) {
         return plain(path);
     }
     // Others may come here at once.
-    let draft = dir.join(format!("{runtime}.{}", std::process::id()));
+    let draft = dir.join(format!("{name}.{}", std::process::id()));
     fake_runtime::install(&draft, &text);
     fs::rename(&draft, &path).unwrap_or_else(|e| panic!("rename to {}: {e}", path.display()));
     plain(path)

@@ -1,5 +1,5 @@
 //! A user without privileges: a uid that nobody else has, a home and an `$XDG_RUNTIME_DIR` in the sandbox, and copies of the two
-//! programs, of the runtime's wrapper if it has one, and of the root file system, since they may stand where only root may look.
+//! programs and of the root file system, which may stand where only root may look.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Permissions};
@@ -97,7 +97,7 @@ impl<'a> User<'a> {
     pub fn holdfast<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = self.command(&self.sandbox.path().join("bin/holdfast"));
         if runtime::name() != runtime::RUNC {
-            command.args(["--runtime", runtime::program()]);
+            command.args(["--runtime", runtime::name()]);
         }
         command.args(args);
         command
@@ -119,7 +119,11 @@ impl<'a> User<'a> {
         command.env("HOME", &self.home);
         command.env("XDG_RUNTIME_DIR", self.runtime_dir());
         command.current_dir(&self.home);
-        command
+        match runtime::mounts() {
+            "" => command,
+            // A user cannot do that.
+            mounts => self.in_mounts(mounts, &command),
+        }
     }
 
     /// Runs `holdfast ARGS` without input, to its end.

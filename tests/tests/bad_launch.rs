@@ -250,7 +250,16 @@ fn a_launch_whose_caller_cannot_be_served_is_undone() {
                 ["--preserve-fds", "3"],
                 &["descriptor 3 is not open"],
             ),
-            (&terminal, ["--console-socket", &no_socket], &["no.sock"]),
+            (
+                &terminal,
+                ["--console-socket", &no_socket],
+                &["console socket", "no.sock", "no such file"],
+            ),
+            (
+                &terminal,
+                ["--console-socket", "/"],
+                &["console socket /", "non-socket"],
+            ),
         ] {
             let id = sandbox.id("undone");
             let args = [verb, &flags[..], &["-b", bundle.arg(), &id]].concat();

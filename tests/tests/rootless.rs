@@ -395,16 +395,11 @@ fn a_user_without_pages_for_pipes_loses_no_output() {
     let bundle = user.bundle(&["sh", "-c", script], |_| {});
     user.run_ok(["run", "-d", "-b", arg(&bundle), "before"]);
     // pipe(7): once a user has pipe-user-pages-soft, pipes have two pages and cannot be enlarged.
-    let hog = "import fcntl, os, sys
-while True:
-  end = os.pipe()[1]
-  try: fcntl.fcntl(end, 1031, 1 << 20)
-  except PermissionError: break
-while fcntl.fcntl(os.pipe()[1], 1032) == 1 << 16: pass
-print('full', flush=True)
-sys.stdin.read()";
-    let mut hog_command = user.command(Path::new("python3"));
-    hog_command.args(["-c", hog]);
+    let hog = "for (;;) { pipe(my $read, my $write) or die; push @pipes, $read, $write; fcntl($write, 1031, 1 << 20) or last }
+        for (;;) { pipe(my $read, my $write) or die; push @pipes, $read, $write; last if fcntl($write, 1032, 0) < 1 << 16 }
+        $| = 1; print \"full\\n\"; <STDIN>";
+    let mut hog_command = user.command(Path::new("perl"));
+    hog_command.args(["-e", hog]);
     let hog = sandbox.spawn(hog_command);
     hog.wait_stdout("full\n");
 
@@ -412,7 +407,14 @@ sys.stdin.read()";
     let mut numbers: String = (1..=6000).map(|n| format!("{n}\n")).collect();
     user.run_ok(["close-stdin", "before"]);
     assert_eq!(user.run_ok(["wait", "before"]), "1\n");
-    assert!(text(&user.output(["attach", "before"]).stdout) == numbers);
+    let output = user.output(["attach", "before"]);
+    let as_it_was = text(&output.stdout) == numbers;
+    assert!(
+        as_it_was,
+        "{} bytes, {}",
+        output.stdout.len(),
+        text(&output.stderr)
+    );
 
     // And everything works with small ones.
     let script = format!("{script}; exit 7");

@@ -17,6 +17,7 @@ mod pressure;
 use std::collections::BTreeMap;
 use std::io;
 
+use holdfast_common::identity::is_being_killed;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroups;
@@ -93,12 +94,12 @@ impl Container {
             stats.network_interfaces = network_interfaces;
             Ok(stats)
         };
-        let stats = read();
-        // What was read of a process that has ended since is another's, or nobody's.
-        if recorded.is_alive() {
-            stats
-        } else {
-            Err(init.exited())
+        match read() {
+            // What was read of a process that has ended since is another's, or nobody's.
+            Ok(stats) if recorded.is_alive() => Ok(stats),
+            // It loses its namespaces before its end.
+            Err(e) if recorded.is_alive() && !is_being_killed(recorded.pid) => Err(e),
+            _ => Err(init.exited()),
         }
     }
 }

@@ -132,12 +132,17 @@ fn open_reader(
 fn lock(dir: &Path, fd: OwnedFd, stream: Stream, path: &Path) -> Result<Lock> {
     let fd = File::from(fd);
     let deadline = Deadline::after(Some(PUT_ASIDE));
+    let mut let_go = false;
     loop {
         let again = fd.try_clone().map_err(Error::io("duplicate", path))?;
         if let Some(lock) = Lock::try_take_open(again).map_err(Error::io("lock", path))? {
             return Ok(lock);
         }
         let pid = flock::holder(&fd);
+        if pid.is_none() && !std::mem::replace(&mut let_go, true) {
+            // Whoever held it has just let it go.
+            continue;
+        }
         let shim = ShimRecord::read(dir).ok().map(|shim| shim.identity());
         let shim = shim.filter(|shim| Some(shim.pid) == pid && !deadline.has_passed());
         let Some(shim) = shim else {

@@ -2,6 +2,7 @@
 //! any more, and nobody else does: they are looked for where runtimes put them (runtime-spec, "cgroupsPath"), and removed when nobody
 //! is in them.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -58,15 +59,25 @@ fn places(wire: &Wire) -> Vec<PathBuf> {
         return Vec::new();
     }
     let relative = match named.as_str() {
-        "" => Path::new(&wire.id),
-        named => Path::new(named),
+        "" => vec![wire.id.clone(), youkis(&wire.id)],
+        named => vec![named.into()],
     };
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let hierarchies = mounts.lines().filter_map(Hierarchy::parse);
     hierarchies
-        .filter_map(|hierarchy| hierarchy.place(relative, &own))
+        .flat_map(|hierarchy| {
+            let place = |relative| hierarchy.place(Path::new(relative), &own);
+            relative.iter().filter_map(place).collect::<Vec<_>>()
+        })
         .collect()
+}
+
+/// youki's name for a container's cgroup when the bundle has none.
+fn youkis(id: &OsStr) -> OsString {
+    let mut name = OsString::from(":youki:");
+    name.push(id);
+    name
 }
 
 fn cgroups_path(bundle: &Path) -> String {

@@ -114,7 +114,7 @@ pub fn stats(args: &StatsArgs, globals: &Globals, reporter: Reporter) -> Result<
 /// Samples of what was asked for, and whether one that was named has none; that is reported.
 fn gather(args: &StatsArgs, driver: &Driver, reporter: Reporter) -> Result<(Vec<Sample>, bool)> {
     if args.ids.is_empty() {
-        return Ok((of_all(driver, reporter)?, false));
+        return Ok((of_all(driver, Some(reporter))?, false));
     }
     let mut samples = Vec::new();
     let mut failed = false;
@@ -134,8 +134,8 @@ fn gather(args: &StatsArgs, driver: &Driver, reporter: Reporter) -> Result<(Vec<
     Ok((samples, failed))
 }
 
-/// Of every container that runs. One that cannot be understood is reported and hides no other.
-fn of_all(driver: &Driver, reporter: Reporter) -> Result<Vec<Sample>> {
+/// Of every container that runs. One that cannot be understood, or counted, is reported, if to anybody, and hides no other.
+fn of_all(driver: &Driver, reporter: Option<Reporter>) -> Result<Vec<Sample>> {
     let sample = |container: &Container| match container.status()? {
         Status::Running | Status::Pausing | Status::Paused => Sample::take(container).map(Some),
         Status::Creating | Status::Created | Status::Stopped => Ok(None),
@@ -145,7 +145,11 @@ fn of_all(driver: &Driver, reporter: Reporter) -> Result<Vec<Sample>> {
         match entry.container.and_then(|container| sample(&container)) {
             Ok(found) => samples.extend(found),
             Err(e) if is_gone(&e) => {}
-            Err(e) => reporter.warning(&format!("container {}: {e}", entry.id)),
+            Err(e) => {
+                if let Some(reporter) = reporter {
+                    reporter.warning(&format!("container {}: {e}", entry.id));
+                }
+            }
         }
     }
     Ok(samples)

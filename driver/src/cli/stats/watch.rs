@@ -42,7 +42,7 @@ pub fn watch(args: &StatsArgs, driver: &Driver, reporter: Reporter) -> Result<u8
             break;
         }
         before = samples;
-        samples = again(args, driver, reporter)?;
+        samples = again(args, driver)?;
         if samples.is_empty() && !args.ids.is_empty() {
             break;
         }
@@ -51,9 +51,10 @@ pub fn watch(args: &StatsArgs, driver: &Driver, reporter: Reporter) -> Result<u8
 }
 
 /// Of what was named, whatever is left; that one has ended is no failure by now.
-fn again(args: &StatsArgs, driver: &Driver, reporter: Reporter) -> Result<Vec<Sample>> {
+fn again(args: &StatsArgs, driver: &Driver) -> Result<Vec<Sample>> {
     if args.ids.is_empty() {
-        return super::of_all(driver, reporter);
+        // What is wrong has been told with the first.
+        return super::of_all(driver, None);
     }
     let mut samples = Vec::new();
     for id in &args.ids {
