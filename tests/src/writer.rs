@@ -83,11 +83,25 @@ impl Sandbox {
     /// When it cannot be compiled.
     #[must_use]
     pub fn writer(&self, name: &str, burst: usize) -> Writer {
+        self.writer_of(name, &[&burst.to_string()])
+    }
+
+    /// A container that writes so many lines of a hundred bytes, each with a write of its own, and ends.
+    ///
+    /// # Panics
+    /// When it cannot be compiled.
+    #[must_use]
+    pub fn line_writer(&self, name: &str, lines: usize) -> Writer {
+        self.writer_of(name, &["lines", &lines.to_string()])
+    }
+
+    fn writer_of(&self, name: &str, words: &[&str]) -> Writer {
         let dir = self.path().join(format!("writer-{name}"));
         fs::create_dir(&dir).expect("make a directory");
         fs::copy(compiled(), dir.join("writer")).expect("copy the writer");
         let program = format!("{}/writer", rootfs::HOST);
-        let bundle = self.bundle([program, burst.to_string()]).bind(&dir);
+        let words = [program.as_str()].into_iter().chain(words.iter().copied());
+        let bundle = self.bundle(words).bind(&dir);
         Writer { bundle, dir }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{BadEntry, Entry, Stamp, parse_stream, parse_time};
+use super::{BadEntry, Entry, STAMP_LENGTH, Stamp, parse_stream, parse_time};
 use crate::layout::Stream;
 
 /// Appends an entry, line end included. The bytes must not contain a line end ([`super::pieces`]).
@@ -25,9 +25,7 @@ pub fn encode_all(
     bytes: &[u8],
     most: usize,
 ) -> usize {
-    let mut head = Vec::with_capacity(super::STAMP_LENGTH + 16);
-    encode(&mut head, stamp, stream, b"", true);
-    head.pop();
+    let head = head(stamp, stream);
     let mut done = 0;
     while done < bytes.len() {
         let rest = &bytes[done..];
@@ -53,6 +51,18 @@ pub fn encode_all(
     }
     done
 }
+
+/// What an entry begins with whose line ends here. Of one length, whatever the stream, so that it is copied without a loop.
+fn head(stamp: &Stamp, stream: Stream) -> [u8; HEAD] {
+    let mut head = [b' '; HEAD];
+    let name = stream.name().as_bytes();
+    head[..STAMP_LENGTH].copy_from_slice(stamp.as_bytes());
+    head[STAMP_LENGTH + 1..][..name.len()].copy_from_slice(name);
+    head[HEAD - 2] = b'F';
+    head
+}
+
+const HEAD: usize = STAMP_LENGTH + 1 + "stdout".len() + 3;
 
 /// Understands a line, without its line end. After the first tag there may be others, behind colons, that nobody has given a
 /// meaning yet.

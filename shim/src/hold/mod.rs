@@ -27,7 +27,9 @@ use holdfast_common::sys::{pidfd, signal};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::libc::{SIGCHLD, SIGPIPE, SIGUSR1};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signalfd::SignalFd;
+use nix::sys::time::TimeSpec;
 
 use crate::handover::{Holding, Stdio};
 use crate::memory::{self, Memory};
@@ -264,8 +266,19 @@ impl Hold {
         }
     }
 
+    /// Lets output gather that comes in small pieces, unless there is something else to do.
+    fn pause(&mut self, turn: &[Event]) {
+        let output = self.holding.output.as_mut().filter(|_| turn.is_empty());
+        if let Some(pause) = output.and_then(|output| output.pause()) {
+            let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            // A signal that is there is found by the next poll as well.
+            let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(pause)), None);
+        }
+    }
+
     /// Waits for the next events and adds them to the turn.
     fn wait(&mut self, events: &mut Events, turn: &mut Vec<Event>) -> io::Result<()> {
+        self.pause(turn);
         let timeout = match () {
             () if !turn.is_empty() => Some(Duration::ZERO),
             () if self.unrecorded || self.ending || self.unanswered.is_some() => Some(RETRY),

@@ -92,7 +92,7 @@ impl Create<'_> {
                 }
                 let complaint = || stderr.and_then(|fd| fifo::peek(fd).ok());
                 self.execute(command, preserved, store, done, complaint)?;
-                if let Some(stderr) = stderr {
+                if let (Some(stderr), None) = (stderr, inner) {
                     // More than that in it already: it keeps its size.
                     let _ = fifo::set_capacity(stderr, ORDINARY_CAPACITY);
                 }

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast_common::layout::Stream;
 use holdfast_common::output::Moved;
@@ -49,6 +49,13 @@ pub use words::OutputWords;
 const PIECES_A_TURN: usize = 16;
 /// The most pieces that are taken at the end: more than a FIFO holds, and no end to what is left of a process can go on writing.
 const LAST_PIECES: usize = 64;
+
+/// How long small pieces may gather.
+const PAUSE: Duration = Duration::from_micros(250);
+/// What is no small piece, bytes: half of what such a FIFO holds.
+const ENOUGH: usize = 128 << 10;
+/// What the FIFO holds that the process writes to, bytes: more than others, for the time that this program is at something else.
+const INNER_CAPACITY: i32 = 256 << 10;
 
 /// What the shim moves of one process's output.
 #[derive(Debug)]
@@ -128,7 +135,11 @@ impl Output {
                 true => None,
                 false => {
                     let path = stream.inner_fifo();
-                    Some(fifo::open_read(Path::new(&path)).map_err(Error::io("open fifo", path))?)
+                    let inner = fifo::open_read(Path::new(&path));
+                    let inner = inner.map_err(Error::io("open fifo", path))?;
+                    // Refused (with too many big pipes about), the ordinary size has to do.
+                    let _ = fifo::set_capacity(inner.as_fd(), INNER_CAPACITY);
+                    Some(inner)
                 }
             };
             let to = match moved {
@@ -190,9 +201,17 @@ impl Output {
         retries.chain(self.scratch.due()).min()
     }
 
+    /// How long to let output gather that comes in small pieces, after a turn that has moved some. A process that writes line by line
+    /// would wake this one for each, and pay for it; what fills its FIFO in that time is not waited for.
+    pub fn pause(&mut self) -> Option<Duration> {
+        let moved = self.scratch.take_moved();
+        (1..ENOUGH).contains(&moved).then_some(PAUSE)
+    }
+
     /// Moves what can be moved, for one turn; whether there may be more.
     pub fn turn(&mut self) -> bool {
         let mut more = false;
+        self.scratch.begin();
         for moving in &mut self.moving {
             more |= match &mut moving.to {
                 To::Spill(spill) => {
@@ -368,6 +387,7 @@ fn log_from(
                 // A FIFO gives all that it has, as far as that is asked for.
                 let drained = count < piece.len();
                 scratch.touch();
+                scratch.count(count);
                 if drained {
                     return false;
                 }

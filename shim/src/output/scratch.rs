@@ -16,6 +16,8 @@ pub struct Scratch {
     piece: Vec<u8>,
     entries: Vec<u8>,
     used: Option<Instant>,
+    /// Bytes of this turn.
+    moved: usize,
 }
 
 impl Scratch {
@@ -42,6 +44,21 @@ impl Scratch {
     /// It was of use: looking whether there is something to read is none.
     pub fn touch(&mut self) {
         self.used = Some(Instant::now());
+    }
+
+    /// A turn begins.
+    pub fn begin(&mut self) {
+        self.moved = 0;
+    }
+
+    /// So many bytes were moved.
+    pub fn count(&mut self, bytes: usize) {
+        self.moved += bytes;
+    }
+
+    /// How many were, in the last turn; to be told once.
+    pub fn take_moved(&mut self) -> usize {
+        std::mem::take(&mut self.moved)
     }
 
     /// When it is to be given back.

@@ -205,14 +205,14 @@ impl Spill {
         };
         for _ in 0..pieces {
             if reader && self.pass_on(scratch) {
-                match self.move_directly(inner) {
+                match self.move_directly(inner, scratch) {
                     Ok(()) => continue,
                     Err(Stop::Drained) => return false,
                     Err(Stop::NoRoom) => (),
                     Err(Stop::NoReader) => reader = false,
                 }
             }
-            if self.append_from(inner).is_err() {
+            if self.append_from(inner, scratch).is_err() {
                 return false;
             }
         }
@@ -285,11 +285,15 @@ impl Spill {
     }
 
     /// From one FIFO to the other.
-    fn move_directly(&self, inner: &OwnedFd) -> Result<(), Stop> {
+    fn move_directly(&self, inner: &OwnedFd, scratch: &mut Scratch) -> Result<(), Stop> {
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
         match splice(inner, None, &self.outer, None, PIECE, flags) {
             Ok(0) => Err(Stop::Drained),
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Ok(count) => {
+                scratch.count(count);
+                Ok(())
+            }
+            Err(Errno::EINTR) => Ok(()),
             // One is empty, or the other full.
             Err(Errno::EAGAIN) => match fifo::waiting(inner.as_fd()) {
                 Ok(0) => Err(Stop::Drained),
@@ -304,7 +308,7 @@ impl Spill {
     }
 
     /// From the process's FIFO to the end of the file.
-    fn append_from(&mut self, inner: &OwnedFd) -> Result<(), Stop> {
+    fn append_from(&mut self, inner: &OwnedFd, scratch: &mut Scratch) -> Result<(), Stop> {
         let waiting = fifo::waiting(inner.as_fd()).unwrap_or(0);
         let waiting = usize::try_from(waiting).unwrap_or(PIECE).min(PIECE);
         if waiting == 0 {
@@ -317,6 +321,7 @@ impl Spill {
             Ok(0) | Err(Errno::EAGAIN) => Err(Stop::Drained),
             Ok(count) => {
                 self.end += count as u64;
+                scratch.count(count);
                 self.disk_has_room();
                 Ok(())
             }
