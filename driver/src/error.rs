@@ -377,7 +377,7 @@ pub enum Error {
         verb: &'static str,
     },
     /// A container must be stopped first.
-    #[error("container {id} is not stopped: kill it first or use force")]
+    #[error("container {id} is not stopped: kill it first, or have it killed (delete --force)")]
     NotStopped {
         /// The container.
         id: ContainerId,
