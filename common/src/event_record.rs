@@ -1,5 +1,5 @@
 //! One line of a container's `events.log`: what happened, to which process, when. The words are docker's (libcontainerd's
-//! `State…` constants), the fields those of its `StateInfo`, plus what tells one process from another with its pid.
+//! `State…` constants; `checkpoint` is the daemon's), the fields those of its `StateInfo`, plus what tells one process from another with its pid.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,6 +21,8 @@ pub enum EventWord {
     Pause,
     /// They go on.
     Resume,
+    /// A checkpoint of it was made, and is in its place.
+    Checkpoint,
     /// The container's own process ended.
     Exit,
     /// The container has another process of its own, in place of one that ended.
@@ -39,10 +41,11 @@ pub enum EventWord {
 
 impl EventWord {
     /// All of them.
-    pub const ALL: [EventWord; 10] = [
+    pub const ALL: [EventWord; 11] = [
         EventWord::StartContainer,
         EventWord::Pause,
         EventWord::Resume,
+        EventWord::Checkpoint,
         EventWord::Exit,
         EventWord::Restart,
         EventWord::Restore,
@@ -61,6 +64,7 @@ impl EventWord {
             | EventWord::StartProcess => true,
             EventWord::Pause
             | EventWord::Resume
+            | EventWord::Checkpoint
             | EventWord::Exit
             | EventWord::ExitProcess
             | EventWord::Oom
@@ -74,6 +78,7 @@ impl EventWord {
             EventWord::StartContainer => "start-container",
             EventWord::Pause => "pause",
             EventWord::Resume => "resume",
+            EventWord::Checkpoint => "checkpoint",
             EventWord::Exit => "exit",
             EventWord::Restart => "restart",
             EventWord::Restore => "restore",

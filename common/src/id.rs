@@ -1,4 +1,4 @@
-//! Names that become directories: a container's id and a process's id. Checked once, here, so that no
+//! Names that become directories: a container's id, a process's id, a checkpoint's name. Checked once, here, so that no
 //! other code ever joins an unchecked name to a path.
 
 use std::fmt;
@@ -120,6 +120,12 @@ id_type!(
     ProcessId,
     check,
     not_reserved
+);
+
+id_type!(
+    /// A checkpoint's name, which is its directory's: same alphabet as [`ContainerId`].
+    CheckpointName,
+    check
 );
 
 impl ProcessId {

@@ -82,6 +82,30 @@ pub const LOG_FILE: &str = "log";
 /// Likewise in docker's format.
 pub const JSON_LOG_FILE: &str = "json.log";
 
+/// In the process directory of a container that comes from a checkpoint: where CRIU restored it, with its log.
+pub const RESTORE_DIR: &str = "criu.work";
+/// In there: what CRIU was told beside the runtime's words.
+pub const CRIU_CONFIG_FILE: &str = "criu.conf";
+/// In there: CRIU's log of a restore.
+pub const RESTORE_LOG_FILE: &str = "restore.log";
+
+/// In a bundle: its checkpoints, a directory each (containerd 0.2).
+pub const CHECKPOINTS_DIR: &str = "checkpoints";
+/// In a checkpoint: how it was made (containerd 0.2).
+pub const CHECKPOINT_FILE: &str = "config.json";
+/// In a checkpoint: where CRIU made it, with its log (containerd 0.2).
+pub const CHECKPOINT_WORK_DIR: &str = "criu.work";
+/// In there: CRIU's log.
+pub const DUMP_LOG_FILE: &str = "dump.log";
+/// In there: what CRIU writes when, and only when, all was well.
+pub const DUMP_STATS_FILE: &str = "stats-dump";
+/// In there, while a checkpoint is made: what CRIU runs before it lets the container end.
+pub const COMMIT_SCRIPT: &str = "commit";
+/// In a checkpoint: the one of CRIU's images that every set of them has.
+pub const CHECKPOINT_IMAGE: &str = "inventory.img";
+/// Beside checkpoints: how the name of one that is being made begins.
+pub const CHECKPOINT_STAGING: &str = "~checkpoint-";
+
 /// Names that stand for files inside a container's directory, so that no exec may be called so.
 pub const RESERVED_PROCESS_NAMES: [&str; 5] = [
     STATE_FILE,

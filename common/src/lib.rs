@@ -4,8 +4,10 @@
 
 #![deny(unsafe_code)]
 
+pub mod checkpoint;
 pub mod container_state;
 pub mod control;
+pub mod criu;
 pub mod event_log;
 pub mod event_record;
 pub mod exit_command;

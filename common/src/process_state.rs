@@ -88,6 +88,9 @@ pub struct Extension {
     /// What the shim runs at the end; absent for nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_command: Option<ExitCommand>,
+    /// How it is restored, where it comes from a checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
     /// How long it may run; absent for as long as it likes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_limit: Option<TimeLimit>,
@@ -101,7 +104,7 @@ pub struct Extension {
 
 impl Extension {
     /// Every key there is.
-    pub const KEYS: [&str; 12] = [
+    pub const KEYS: [&str; 13] = [
         "inherit",
         "consoleSocket",
         "preserveFds",
@@ -111,6 +114,7 @@ impl Extension {
         "seccompAgentStore",
         "autoRemove",
         "exitCommand",
+        "restore",
         "timeLimit",
         "launcher",
         "restarts",
@@ -120,6 +124,37 @@ impl Extension {
     pub fn descriptors(&self) -> u32 {
         self.listen_fds.count.saturating_add(self.preserve_fds)
     }
+}
+
+/// How a process is restored, beside what its checkpoint says of itself: passed to the runtime's `restore`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Restore {
+    /// `--tcp-established`.
+    pub tcp: bool,
+    /// `--ext-unix-sk`.
+    pub unix_sockets: bool,
+    /// `--shell-job`.
+    pub shell: bool,
+    /// `--empty-ns`, each.
+    #[serde(rename = "emptyNS")]
+    pub empty_ns: Vec<String>,
+    /// `--file-locks`.
+    pub file_locks: bool,
+    /// `--manage-cgroups-mode`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manage_cgroups_mode: Option<String>,
+    /// `--auto-dedup`.
+    pub auto_dedup: bool,
+    /// `--lsm-profile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lsm_profile: Option<String>,
+    /// `--lsm-mount-context`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lsm_mount_context: Option<String>,
+    /// `--work-path`: where CRIU's log goes; absent: the process directory's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work_path: Option<String>,
 }
 
 fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
@@ -249,6 +284,7 @@ mod tests {
             seccomp_agent_store: true,
             auto_remove: true,
             exit_command: serde_json::from_str(r#"{"program":"/p"}"#).unwrap(),
+            restore: Some(Restore::default()),
             time_limit: serde_json::from_str(r#"{"seconds":1}"#).unwrap(),
             launcher: serde_json::from_str(r#"{"pid":1,"startTime":2}"#).unwrap(),
             restarts: Restarts {

@@ -116,7 +116,7 @@ impl Container {
         }
         if frozen {
             // If it fails, the wait says so.
-            self.thaw_killed();
+            self.thaw();
         }
         wait_for_end(init)
     }

@@ -15,6 +15,7 @@ use holdfast_common::request::{Isolation, Wire};
 use nix::libc::ENOTSOCK;
 
 use crate::bundle::Bundle;
+use crate::checkpoint::Restorable;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::launch::{self, Launch};
@@ -61,6 +62,13 @@ impl Driver {
         self.0.start_timeout
     }
 
+    /// The words that tell a runtime which CRIU to use.
+    pub(crate) fn criu_args(&self) -> Vec<String> {
+        let criu = self.0.criu.iter();
+        criu.flat_map(|criu| ["--criu".to_owned(), criu.clone()])
+            .collect()
+    }
+
     /// How its shims are kept apart from this process.
     pub(crate) fn isolation(&self) -> &Isolation {
         &self.0.isolation
@@ -84,10 +92,11 @@ impl Driver {
         }
     }
 
-    /// Creates a container from a bundle: its process exists and waits for [`Container::start`].
+    /// Creates a container from a bundle: its process exists and waits for [`Container::start`]; one that comes from a checkpoint
+    /// runs.
     ///
     /// # Errors
-    /// Bad input, before anything is made; [`Error::AlreadyExists`]; the runtime's own message, and nothing is left then.
+    /// Bad input, before anything is made; [`Error::AlreadyExists`]; [`Error::CannotRestore`]; the runtime's own message, and nothing is left then.
     pub fn create(
         &self,
         id: &ContainerId,
@@ -103,6 +112,11 @@ impl Driver {
         restart::check(options)?;
         time_limit::check(options.time_limit)?;
         let exit_command = exit_command::record(options.exit_command.as_ref())?;
+        let checkpoint = options.checkpoint.as_deref();
+        let checkpoint = checkpoint.map(Restorable::read).transpose()?;
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.check_options(options)?;
+        }
         root::check(self.root())?;
         let bundle = Bundle::read(bundle)?;
         if runtime::find(Path::new(self.runtime())).is_none() {
@@ -135,10 +149,10 @@ impl Driver {
             let key = process_state::CONSOLE_SIZE.to_owned();
             process_state.process.insert(key, size);
         }
-        process_state.runtime_args = self.runtime_args().to_vec();
+        let mut runtime_args = self.runtime_args().to_vec();
+        runtime_args.extend(self.criu_args());
+        process_state.runtime_args.clone_from(&runtime_args);
         process_state.no_pivot_root = options.no_pivot_root;
-        process_state.checkpoint =
-            optional_path(options.checkpoint.as_deref())?.unwrap_or_default();
         process_state.root_uid = bundle.root_uid;
         process_state.root_gid = bundle.root_gid;
         process_state.holdfast = Some(process_state::Extension {
@@ -155,6 +169,9 @@ impl Driver {
             launcher: options.starts.then(restart::this_process).flatten(),
             ..process_state::Extension::default()
         });
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.tell(&mut process_state, &plan, &options.restore)?;
+        }
         let [stdin, stdout, stderr] = plan.paths.clone();
         let container_state = ContainerState {
             bundle: bundle.path.clone(),
@@ -163,7 +180,7 @@ impl Driver {
             stdout,
             stderr,
             runtime: self.runtime().to_owned(),
-            runtime_args: self.runtime_args().to_vec(),
+            runtime_args,
             shim: text::utf8(&shim)?,
             no_pivot_root: options.no_pivot_root,
             holdfast: Some(Extension {

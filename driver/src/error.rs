@@ -384,6 +384,67 @@ pub enum Error {
         /// What it is.
         status: Status,
     },
+    /// Only what runs, or is paused, can be made a checkpoint of.
+    #[error("cannot checkpoint container {id}: it is {status}")]
+    CannotCheckpoint {
+        /// The container.
+        id: ContainerId,
+        /// What it is instead.
+        status: Status,
+    },
+    /// A process of the container's is stopped (SIGSTOP). In version 1 of cgroups, the kernel makes a tracer of a process that is both
+    /// stopped and frozen wait, and CRIU for ever.
+    #[error(
+        "cannot checkpoint container {id}: process {pid} in it is stopped; let it go on with SIGCONT"
+    )]
+    StoppedProcess {
+        /// The container.
+        id: ContainerId,
+        /// The process, as we see it.
+        pid: i32,
+    },
+    /// Something is where a checkpoint was to be made.
+    #[error("checkpoint {} already exists", path.display())]
+    CheckpointExists {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is no such checkpoint.
+    #[error("checkpoint {} does not exist", path.display())]
+    CheckpointNotFound {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// What is there is no checkpoint that can be restored.
+    #[error("checkpoint {}: {why}", path.display())]
+    NotACheckpoint {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A checkpoint does not fit what it is to become.
+    #[error("cannot restore checkpoint {}: {what}", path.display())]
+    CannotRestore {
+        /// Its path.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// The checkpoint was given up by whoever asked for it.
+    #[error("checkpoint of container {id} given up; the container goes on")]
+    CheckpointCancelled {
+        /// The container.
+        id: ContainerId,
+    },
+    /// The checkpoint took longer than it might.
+    #[error("checkpoint of container {id} not done after {timeout:?}; the container goes on")]
+    CheckpointTimeout {
+        /// The container.
+        id: ContainerId,
+        /// How long it had.
+        timeout: Duration,
+    },
     /// The shim died without recording how its process ended.
     #[error("the shim of process {process} of container {id} is gone{}",
         if *alive { ", its process still runs" } else { "; how its process ended is not known" })]

@@ -37,6 +37,7 @@
 
 mod bundle;
 mod cgroup;
+mod checkpoint;
 mod child;
 mod container;
 mod deadline;
@@ -85,16 +86,21 @@ mod verdict;
 pub mod versions;
 mod words;
 
+pub use checkpoint::{
+    CgroupsMode, CheckpointOptions, CheckpointPlace, CheckpointProgress, CheckpointStore,
+    RestoreOptions, UnknownCgroupsMode,
+};
 pub use container::Container;
 pub use driver::Driver;
 pub use error::{Error, Result};
 pub use events::{Backend, BadCursor, Cursor, Events, Since, StateChange};
 pub use exit_command::ExitCommand;
 pub use features::{Abilities, Features, Kernel};
+pub use holdfast_common::checkpoint::Checkpoint;
 pub use holdfast_common::container_state::ContainerState;
 pub use holdfast_common::event_record::{EventRecord as StateInfo, EventWord, UnknownEventWord};
 pub use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
-pub use holdfast_common::id::{ContainerId, IdError, ProcessId};
+pub use holdfast_common::id::{CheckpointName, ContainerId, IdError, ProcessId};
 pub use holdfast_common::identity::Identity;
 pub use holdfast_common::layout::Stream;
 pub use holdfast_common::listen_fds::ListenFds;

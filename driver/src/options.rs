@@ -9,6 +9,7 @@ use holdfast_common::request::Isolation;
 use holdfast_common::restart::RestartPolicy;
 use holdfast_common::time_limit::TimeLimit;
 
+use crate::checkpoint::RestoreOptions;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::exit_command::ExitCommand;
@@ -28,6 +29,7 @@ pub(crate) struct Settings {
     pub runtime_args: Vec<String>,
     pub shim: Option<PathBuf>,
     pub start_timeout: Duration,
+    pub criu: Option<String>,
     pub isolation: Isolation,
 }
 
@@ -39,6 +41,7 @@ pub struct DriverBuilder {
     runtime_args: Vec<String>,
     shim: Option<PathBuf>,
     start_timeout: Option<Duration>,
+    criu: Option<String>,
     isolation: Isolation,
 }
 
@@ -72,8 +75,10 @@ pub struct CreateOptions {
     pub exit_command: Option<ExitCommand>,
     /// How long it may run, from its start on.
     pub time_limit: Option<TimeLimit>,
-    /// Restore it from this checkpoint instead.
+    /// Restore it from the checkpoint in this directory instead; it then runs, and waits for no start.
     pub checkpoint: Option<PathBuf>,
+    /// How to restore it, beside what the checkpoint says.
+    pub restore: RestoreOptions,
     /// When a supervisor restarts it.
     pub restart: RestartPolicy,
     /// The caller starts it right away. Should the caller be killed before it has, a supervisor does, if there is a
@@ -134,6 +139,14 @@ impl DriverBuilder {
         self
     }
 
+    /// The CRIU that runtimes use for checkpoints (their `--criu`): a path, or a name to find in `$PATH` (default: the runtime's own).
+    /// Newer versions of runc know no such option, and look in `$PATH`.
+    #[must_use]
+    pub fn criu(mut self, criu: impl Into<String>) -> Self {
+        self.criu = Some(criu.into());
+        self
+    }
+
     /// A cgroup for its shims, below the top of each hierarchy, made if need be (default: they stay in the launcher's).
     /// What stops or limits the launcher's cgroup then leaves them alone; and their containers, because a container whose
     /// bundle names no cgroup is put below (version 1) or beside (version 2) its shim's.
@@ -166,12 +179,17 @@ impl DriverBuilder {
             // It is run from elsewhere.
             runtime = text::absolute_utf8(Path::new(&runtime))?;
         }
+        let mut criu = self.criu;
+        if let Some(path) = criu.as_mut().filter(|criu| criu.contains('/')) {
+            *path = text::absolute_utf8(Path::new(path))?;
+        }
         Ok(Driver::new(Settings {
             root,
             runtime,
             runtime_args: self.runtime_args,
             shim: self.shim,
             start_timeout: self.start_timeout.unwrap_or(START_TIMEOUT),
+            criu,
             isolation: self.isolation,
         }))
     }

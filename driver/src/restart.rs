@@ -22,6 +22,7 @@ use holdfast_common::restart::{RestartPolicy, Restarts};
 use holdfast_common::sys::flock::Lock;
 
 use crate::bundle::Bundle;
+use crate::checkpoint::{Restorable, RestoreOptions};
 use crate::container::Container;
 use crate::directory::PATIENCE;
 use crate::error::{Error, Result};
@@ -72,7 +73,7 @@ impl Container {
             });
         }
         last.wait_gone(Some(PATIENCE))?;
-        self.relaunch(&last, restarts)
+        self.relaunch(&last, restarts, None)
     }
 
     /// Takes the lock of whoever changes this container, without waiting for it.
@@ -91,12 +92,18 @@ impl Container {
         }
     }
 
-    fn relaunch(&self, last: &Process, restarts: Restarts) -> Result<Process> {
+    /// Launches another process in the place of the last: from its bundle, or from a checkpoint.
+    pub(crate) fn relaunch(
+        &self,
+        last: &Process,
+        restarts: Restarts,
+        from: Option<(&Restorable, &RestoreOptions)>,
+    ) -> Result<Process> {
         let bundle = Bundle::read(self.bundle())?;
         let old = last.process_state();
         let mut state = ProcessSpec::new(bundle.process).to_state();
         let ours = old.holdfast.clone().unwrap_or_default();
-        if ours.descriptors() > 0 {
+        if from.is_none() && ours.descriptors() > 0 {
             return Err(Error::CannotRestart {
                 policy: self.restart_policy(),
                 why: "it has descriptors of its creator's",
@@ -104,7 +111,10 @@ impl Container {
         }
         let console = ours.console_socket.is_some();
         let dir = last.dir();
-        let plan = Plan::new(&same_stdio(old, dir), state.terminal, console, dir)?;
+        // Who restores it has streams of its own; who restarts it has not.
+        let inherited = from.map_or(Policy::Null, |_| Policy::Inherit);
+        let stdio = same_stdio(old, dir, &inherited);
+        let plan = Plan::new(&stdio, state.terminal, console, dir)?;
         plan.tell(&mut state);
         state.runtime_args.clone_from(&old.runtime_args);
         state.no_pivot_root = old.no_pivot_root;
@@ -112,10 +122,15 @@ impl Container {
         state.root_gid = bundle.root_gid;
         state.holdfast = Some(Extension {
             output: plan.output.clone(),
-            launcher: this_process(),
+            launcher: this_process().filter(|_| from.is_none()),
             restarts,
+            restore: None,
             ..ours
         });
+        if let Some((checkpoint, options)) = from {
+            checkpoint.tell(&mut state, &plan, options)?;
+            state.runtime_args = self.criu_args();
+        }
         let launch = Launch {
             container: self.id().clone(),
             process: last.id().clone(),
@@ -182,8 +197,8 @@ pub(crate) fn this_process() -> Option<Identity> {
     Identity::of(pid).ok()
 }
 
-/// The policies that lead to the streams that a process had.
-fn same_stdio(state: &ProcessState, dir: &Path) -> Stdio {
+/// The policies that lead to the streams that a process had; to `inherited` for those that were its launcher's.
+fn same_stdio(state: &ProcessState, dir: &Path, inherited: &Policy) -> Stdio {
     let output = state.output().cloned().unwrap_or_default();
     let policy = |stream: Stream, path: &str| {
         match output.moved(stream) {
@@ -191,7 +206,10 @@ fn same_stdio(state: &ProcessState, dir: &Path) -> Stdio {
             Some(Moved::Spill) => return Policy::Spill,
             None => (),
         }
-        if path.is_empty() || state.inherits(stream) {
+        if state.inherits(stream) {
+            return inherited.clone();
+        }
+        if path.is_empty() {
             return Policy::Null;
         }
         let path = PathBuf::from(path);
@@ -260,7 +278,8 @@ mod tests {
                 output: plan.output.clone(),
                 ..Extension::default()
             });
-            let again = Plan::new(&same_stdio(&state, dir), terminal, false, dir).unwrap();
+            let stdio = same_stdio(&state, dir, &Policy::Null);
+            let again = Plan::new(&stdio, terminal, false, dir).unwrap();
             assert_eq!(again, plan);
         }
     }

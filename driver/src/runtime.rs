@@ -1,4 +1,4 @@
-//! Running the OCI runtime for one short errand (`start`, `state`, `ps`, `kill`, `delete`), and its own words when it
+//! Running the OCI runtime for one errand (`start`, `state`, `ps`, `kill`, `delete`, `checkpoint`), and its own words when it
 //! refuses.
 
 use std::ffi::OsStr;
@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::RawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use holdfast_common::layout;
@@ -50,12 +50,32 @@ impl Runtime<'_> {
         words: impl IntoIterator<Item = W>,
     ) -> Result<Vec<u8>> {
         let failed = |source| Error::io("run oci runtime", self.program)(source);
+        let mut errand = self.start(verb, words, |_| ())?;
+        let deadline = Deadline::after(Some(self.timeout));
+        let exit = child::wait(&mut errand.child, deadline).map_err(failed)?;
+        errand.finish(exit.ok_or(Error::RuntimeTimeout {
+            verb,
+            timeout: self.timeout,
+        })?)
+    }
+
+    /// Starts `RUNTIME ARGS… VERB WORDS…`; `prepare` has the last word on how.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeNotFound`].
+    pub fn start<W: AsRef<OsStr>>(
+        &self,
+        verb: &'static str,
+        words: impl IntoIterator<Item = W>,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Errand<'_>> {
+        let failed = |source| Error::io("run oci runtime", self.program)(source);
         let log = self.log_dir.join(layout::RUNTIME_LOG_FILE);
         let logged = std::fs::metadata(&log).map_or(0, |meta| meta.len());
         // Files in memory, not pipes: they never fill, and a hook that stays behind may keep them open.
         let memory = |name| io::Result::Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?));
-        let mut output = memory(c"output").map_err(failed)?;
-        let mut complaint = memory(c"complaint").map_err(failed)?;
+        let output = memory(c"output").map_err(failed)?;
+        let complaint = memory(c"complaint").map_err(failed)?;
 
         let mut command = Command::new(self.program);
         for variable in LAUNCHERS_VARIABLES {
@@ -72,30 +92,57 @@ impl Runtime<'_> {
         command.stdin(Stdio::null());
         command.stdout(output.try_clone().map_err(failed)?);
         command.stderr(complaint.try_clone().map_err(failed)?);
-        let exit = self.wait(command, verb)?;
-        if exit.success() {
-            return read_all(&mut output, 0).map_err(failed);
-        }
-        let message = appended(&log, logged)
-            .or_else(|| words_of(&mut complaint))
-            .unwrap_or_else(|| format!("{} {verb}: {exit}", self.program));
-        Err(Error::Runtime { message })
-    }
-
-    fn wait(&self, mut command: Command, verb: &'static str) -> Result<ExitStatus> {
-        let failed = |source| Error::io("run oci runtime", self.program)(source);
-        let mut child = command.spawn().map_err(|e| match e.kind() {
+        prepare(&mut command);
+        let child = command.spawn().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => Error::RuntimeNotFound {
                 runtime: self.program.to_owned(),
             },
             _ => failed(e),
         })?;
-        let deadline = Deadline::after(Some(self.timeout));
-        let exit = child::wait(&mut child, deadline).map_err(failed)?;
-        exit.ok_or(Error::RuntimeTimeout {
+        Ok(Errand {
+            program: self.program,
             verb,
-            timeout: self.timeout,
+            child,
+            output,
+            complaint,
+            log,
+            logged,
         })
+    }
+}
+
+/// A runtime on an errand.
+#[derive(Debug)]
+pub(crate) struct Errand<'a> {
+    program: &'a str,
+    verb: &'static str,
+    child: Child,
+    output: File,
+    complaint: File,
+    log: PathBuf,
+    /// How long its log was before.
+    logged: u64,
+}
+
+impl Errand<'_> {
+    /// The runtime's process, to wait for.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// What it has printed, or why it refused. To be called when it has ended.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] with its own words.
+    pub fn finish(mut self, exit: ExitStatus) -> Result<Vec<u8>> {
+        if exit.success() {
+            return read_all(&mut self.output, 0)
+                .map_err(Error::io("run oci runtime", self.program));
+        }
+        let message = appended(&self.log, self.logged)
+            .or_else(|| words_of(&mut self.complaint))
+            .unwrap_or_else(|| format!("{} {}: {exit}", self.program, self.verb));
+        Err(Error::Runtime { message })
     }
 }
 

@@ -75,14 +75,14 @@ impl Container {
         let identity = init.identity()?;
         init.signal(signal)?;
         if signal == SIGKILL && identity.is_some_and(|identity| freezer::is_frozen(identity.pid)) {
-            self.thaw_killed();
+            self.thaw();
         }
         Ok(())
     }
 
-    /// Lets a frozen process that was killed end: in the old freezer, even SIGKILL waits (kernel:
+    /// Lets what is frozen go on, such as a process that was killed: in the old freezer, even SIGKILL waits (kernel:
     /// cgroup-v1/freezer-subsystem).
-    pub(crate) fn thaw_killed(&self) {
+    pub(crate) fn thaw(&self) {
         if let Err(e) = self.run_runtime("resume", &["--", self.id().as_str()]) {
             log::debug!("{e}");
         }
@@ -119,7 +119,7 @@ impl Container {
             }
         }
         if frozen && signal == SIGKILL {
-            self.thaw_killed();
+            self.thaw();
         }
         Ok(())
     }

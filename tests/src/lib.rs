@@ -37,6 +37,7 @@
 //! | [`daemon02`] | plays a containerd 0.2 daemon |
 //! | [`beside_runc`] | the same script with runc and with us |
 //! | [`supervisor`] | `holdfast supervise`, and its events |
+//! | [`criu`] | checkpoints by a real CRIU, which may be halted on its way |
 //! | [`seccomp`] | containers whose system calls wait for an agent |
 //! | [`kernel`] | what this kernel can do, and others cannot |
 //! | [`conmon`] | a container under conmon, for figures beside ours |
@@ -51,6 +52,7 @@ pub mod bundle;
 pub mod cleanup;
 pub mod command;
 pub mod conmon;
+pub mod criu;
 pub mod daemon;
 pub mod daemon02;
 pub mod dump;
@@ -84,6 +86,7 @@ pub mod writer;
 pub use at_end::AtEnd;
 pub use bundle::Bundle;
 pub use command::Running;
+pub use criu::Criu;
 pub use fake_runtime::FakeRuntime;
 pub use gate::Gate;
 pub use process::Proc;

@@ -212,7 +212,9 @@ fn restarts_and_restores_are_told_as_what_they_are() {
 
     let checkpoint = sandbox.path().join("first");
     fs::create_dir(&checkpoint).unwrap();
-    fs::write(checkpoint.join("config.json"), r#"{"name":"first"}"#).unwrap();
+    let config = r#"{"created":"2026-01-02T03:04:05Z","name":"first"}"#;
+    fs::write(checkpoint.join("config.json"), config).unwrap();
+    fs::write(checkpoint.join("inventory.img"), "").unwrap();
     let fake = FakeRuntime::script(&sandbox, "[ $VERB = restore ] && spawn sleep 1000");
     let driver = sandbox
         .driver_builder()

@@ -8,7 +8,7 @@ use holdfast::{ExitCommand, TimeLimit};
 use super::signal_name::SignalNumber;
 
 /// The flags.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub struct EndingArgs {
     /// End it when it has run for this long, in seconds or such as 1h30m; 0 for no limit
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -36,6 +36,11 @@ pub struct EndingArgs {
 }
 
 impl EndingArgs {
+    /// Whether a flag says anything.
+    pub fn is_named(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// How long it may run.
     pub fn time_limit(&self) -> Option<TimeLimit> {
         let mut limit = TimeLimit::new(self.timeout.filter(|&seconds| seconds > 0)?);

@@ -126,6 +126,30 @@ pub enum Error {
     /// `stats --watch --format prometheus`.
     #[error("stats: a collector takes one exposition at a time; leave out --watch and ask again")]
     WatchedPrometheus,
+    /// `checkpoint --lazy-pages` and its kin.
+    #[error(
+        "{verb} {flag}: not supported: memory that is fetched later is no checkpoint that is whole"
+    )]
+    LazyPages {
+        /// The verb.
+        verb: &'static str,
+        /// The flag.
+        flag: &'static str,
+    },
+    /// `checkpoints` or `delete-checkpoint` of nothing.
+    #[error("{verb}: name a container, or a bundle with --bundle")]
+    WhoseCheckpoints {
+        /// The verb.
+        verb: &'static str,
+    },
+    /// `restore` of a container that is there, with what it cannot be given any more.
+    #[error(
+        "container {id} already exists; delete it first, or restore it as it was: with its bundle and without flags for a new one"
+    )]
+    NotAsItWas {
+        /// The container.
+        id: ContainerId,
+    },
     /// Each of several failures has been reported already.
     #[error("not everything could be done")]
     Reported,

@@ -71,7 +71,7 @@ pub struct Globals {
         value_parser = ["auto", "true", "false"]
     )]
     rootless: Option<String>,
-    /// Passed to the runtime: the criu executable
+    /// Passed to the runtime: the criu executable for checkpoints [env: HOLDFAST_CRIU]
     #[arg(long, global = true, value_name = "PATH")]
     criu: Option<PathBuf>,
 }
@@ -111,6 +111,9 @@ impl Globals {
         if let Some(score) = self.shim_oom_score_adj {
             builder = builder.shim_oom_score_adj(score);
         }
+        if let Some(criu) = or_preset(&self.criu, "HOLDFAST_CRIU") {
+            builder = builder.criu(program(&criu)?);
+        }
         if let Some(timeout) = self.start_timeout {
             builder = builder.start_timeout(timeout);
         }
@@ -140,9 +143,6 @@ impl Globals {
         }
         if let Some(mode) = &self.rootless {
             args.extend(["--rootless".to_owned(), mode.clone()]);
-        }
-        if let Some(criu) = &self.criu {
-            args.extend(["--criu".to_owned(), program(criu)?]);
         }
         Ok(args)
     }

@@ -10,7 +10,7 @@ use super::Cli;
 
 /// The verbs by what one wants of them, and in the order in which one meets them. One that stands in no group is shown in
 /// the last.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Run containers",
         &["run", "create", "start", "exec", "attach"],
@@ -41,6 +41,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "close-stdin",
             "delete",
         ],
+    ),
+    (
+        "Take them to the disk and back",
+        &["checkpoint", "restore", "checkpoints", "delete-checkpoint"],
     ),
     (
         "Look after their shims",

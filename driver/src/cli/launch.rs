@@ -22,9 +22,9 @@ pub struct LaunchArgs {
     /// Name of the new container
     #[arg(value_name = "ID")]
     id: ContainerId,
-    /// Directory with config.json and the root file system
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
-    bundle: PathBuf,
+    /// Directory with config.json and the root file system [default: .]
+    #[arg(short, long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
     /// Write the pid of the container's process to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -56,12 +56,54 @@ pub struct LaunchArgs {
 }
 
 impl LaunchArgs {
+    /// Its name.
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    /// Its bundle, if one was named.
+    pub fn named_bundle(&self) -> Option<&Path> {
+        self.bundle.as_deref()
+    }
+
+    /// Its bundle.
+    pub fn bundle(&self) -> &Path {
+        self.bundle.as_deref().unwrap_or(Path::new("."))
+    }
+
+    /// Whether something is asked for that a container which is there already cannot be given.
+    pub fn describes_another(&self) -> bool {
+        let Self {
+            id: _,
+            bundle: _,
+            pid_file: _,
+            console_socket,
+            preserve_fds,
+            seccomp_agent_store,
+            no_pivot,
+            no_new_keyring,
+            restart,
+            ending,
+            stdio,
+            labels,
+        } = self;
+        console_socket.is_some()
+            || *preserve_fds > 0
+            || *seccomp_agent_store
+            || *no_pivot
+            || *no_new_keyring
+            || !restart.is_no()
+            || ending.is_named()
+            || stdio.is_named()
+            || !labels.is_empty()
+    }
+
     /// The bundle must have a terminal: the runtime reads config.json itself, no flag of ours changes it.
     ///
     /// # Errors
     /// It has none, or cannot be read.
     pub fn require_terminal(&self) -> Result<()> {
-        let bundle = absolute(&self.bundle)?;
+        let bundle = absolute(self.bundle())?;
         if ProcessSpec::of_bundle(&bundle)?.has_terminal() {
             Ok(())
         } else {
@@ -79,7 +121,7 @@ impl LaunchArgs {
     /// # Errors
     /// The library's; the pid file cannot be written. Nothing is left behind then.
     pub fn create(&self, driver: &Driver, base: CreateOptions) -> Result<Container> {
-        let bundle = absolute(&self.bundle)?;
+        let bundle = absolute(self.bundle())?;
         let console_socket = self.console_socket.as_deref().map(|socket| {
             let terminal = ProcessSpec::of_bundle(&bundle)?.has_terminal();
             console_socket(socket, terminal)
@@ -99,11 +141,7 @@ impl LaunchArgs {
             ..base
         };
         let container = driver.create(&self.id, &bundle, &options)?;
-        undo_unless(&container, || {
-            self.pid_file
-                .as_deref()
-                .map_or(Ok(()), |path| write_pid_file(path, &container.init()?))
-        })?;
+        undo_unless(&container, || self.write_pid_file(&container))?;
         Ok(container)
     }
 
@@ -127,6 +165,15 @@ impl LaunchArgs {
         }
         undo_unless(&container, || step(&container))?;
         Ok(0)
+    }
+
+    /// Writes its pid where that was asked for.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_pid_file(&self, container: &Container) -> Result<()> {
+        let path = self.pid_file.as_deref();
+        path.map_or(Ok(()), |path| write_pid_file(path, &container.init()?))
     }
 }
 

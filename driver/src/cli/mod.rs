@@ -3,6 +3,7 @@
 
 mod attach;
 mod care;
+mod checkpoint;
 mod colour;
 mod complete;
 mod control;
@@ -24,8 +25,10 @@ mod mistake;
 mod moment;
 mod output;
 mod processes;
+mod progress;
 mod ps;
 mod recover;
+mod restore;
 mod run;
 mod session;
 mod signal_name;
@@ -208,6 +211,52 @@ Examples:
 
 A limit that is not named, or 0, stays as it is. If one is refused, none is changed.")]
     Update(update::UpdateArgs),
+    /// Write a container's processes to the disk, by CRIU
+    ///
+    /// It ends with that, unless it is left running, and `holdfast restore` brings it back where it was. What cannot be written
+    /// leaves it running, and nothing behind.
+    #[command(after_help = "\
+Examples:
+  holdfast checkpoint --name first web            in the bundle: checkpoints/first
+  holdfast checkpoint --leave-running --name second web
+  holdfast checkpoint --image-path DIR web        in a directory of its own, as runc does
+
+Its execs are not in it. Ctrl-C gives it up.")]
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Bring a container back from a checkpoint
+    ///
+    /// It goes on where the checkpoint was made. One that has ended and is still on record comes back in its own place, with its
+    /// streams and labels; any other is made anew.
+    #[command(
+        after_help = "\
+Examples:
+  holdfast restore -d --name first web                  after `holdfast checkpoint --name first web`
+  holdfast restore -d -b BUNDLE --name first web2       another, from the same checkpoint
+  holdfast restore -d -b BUNDLE --image-path DIR web    as runc does
+  holdfast run -d --checkpoint first -b BUNDLE web3",
+        // A runtime that restores has no such options.
+        mut_arg("preserve_fds", |arg| arg.hide(true)),
+        mut_arg("no_new_keyring", |arg| arg.hide(true)),
+        mut_arg("no_subreaper", |arg| arg.hide(true))
+    )]
+    Restore(restore::RestoreArgs),
+    /// List checkpoints
+    ///
+    /// Those in the container's bundle, or in another directory of them.
+    #[command(after_help = "\
+Examples:
+  holdfast checkpoints web
+  holdfast checkpoints -f json -b BUNDLE      also when the container is gone")]
+    Checkpoints(checkpoint::CheckpointsArgs),
+    /// Remove a checkpoint
+    #[command(
+        override_usage = "holdfast delete-checkpoint [OPTIONS] <ID> <NAME>\n       holdfast delete-checkpoint [OPTIONS] --bundle <DIR> <NAME>",
+        after_help = "\
+Examples:
+  holdfast delete-checkpoint web first
+  holdfast delete-checkpoint -b BUNDLE first"
+    )]
+    DeleteCheckpoint(checkpoint::DeleteCheckpointArgs),
     /// List a container's own process and its execs
     Processes(processes::ProcessesArgs),
     /// Print the OCI state of a container
@@ -351,6 +400,10 @@ fn dispatch(verb: &Verb, globals: &Globals, reporter: Reporter) -> Result<u8> {
         Verb::Stats(args) => stats::stats(args, globals, reporter),
         Verb::Top(args) => top::top(args, globals),
         Verb::Update(args) => update::update(args, globals, reporter),
+        Verb::Checkpoint(args) => checkpoint::checkpoint(args, globals),
+        Verb::Restore(args) => restore::restore(args, globals, reporter),
+        Verb::Checkpoints(args) => checkpoint::checkpoints(args, globals, reporter),
+        Verb::DeleteCheckpoint(args) => checkpoint::delete_checkpoint(args, globals),
         Verb::Processes(args) => processes::processes(args, globals, reporter),
         Verb::Spec(args) => spec::spec(args),
         Verb::Features(args) => spec::features(args, globals),

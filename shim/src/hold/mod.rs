@@ -39,6 +39,8 @@ use control::{Control, Request};
 use time::{Process, Time};
 use watch::Watch;
 
+pub use terminal::close_stdin;
+
 /// How long to wait before a status that could not be written is written again.
 const RETRY: Duration = Duration::from_secs(1);
 

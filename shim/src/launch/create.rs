@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio as ChildStdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::log_line::{LogLine, in_a_row};
@@ -20,10 +20,10 @@ use nix::libc;
 use nix::poll::PollFd;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signalfd::SignalFd;
-use serde::Deserialize;
 
 use super::console::ConsoleSocket;
 use super::listener;
+use super::restore::Restore;
 use super::stdio::{End, Opened};
 use super::undo::Done;
 use crate::error::Error;
@@ -42,6 +42,8 @@ pub struct Create<'a> {
     /// The process directory's absolute path.
     pub dir: &'a Path,
     pub signals: &'a SignalFd,
+    /// None: the process is made anew.
+    pub restore: Option<Restore>,
     /// None: whoever started the shim has a patience of its own.
     pub timeout: Option<Duration>,
 }
@@ -73,9 +75,12 @@ impl Create<'_> {
         store: &mut Option<Box<Store>>,
         done: &mut Done,
     ) -> Result<Stdio, Error> {
-        let mut command = self.command()?;
+        let mut command = self.command();
         match stdio {
             Opened::Direct { process, held } => {
+                if self.restore.is_some() {
+                    make_room(&held, fifo::MAX_CAPACITY);
+                }
                 let [stdin, stdout, stderr] = process.map(child_stdio);
                 command.stdin(stdin).stdout(stdout).stderr(stderr);
                 // A runtime's own complaint must fit, or it would wait for a reader while we wait for it. Refused (with
@@ -95,6 +100,9 @@ impl Create<'_> {
                 if let (Some(stderr), None) = (stderr, inner) {
                     // More than that in it already: it keeps its size.
                     let _ = fifo::set_capacity(stderr, ORDINARY_CAPACITY);
+                }
+                if self.restore.is_some() {
+                    make_room(&held, ORDINARY_CAPACITY);
                 }
                 Ok(Stdio::Direct(held))
             }
@@ -134,11 +142,10 @@ impl Create<'_> {
     }
 
     /// The command up to its options; the container's id comes last, in [`Create::execute`].
-    fn command(&self) -> Result<Command, Error> {
+    fn command(&self) -> Command {
         let (state, bundle) = (self.state, &self.wire.bundle);
         let ours = state.holdfast.clone().unwrap_or_default();
-        let checkpoint = (!state.checkpoint.is_empty()).then(|| Path::new(&state.checkpoint));
-        let verb = match checkpoint {
+        let verb = match self.restore {
             _ if state.exec => "exec",
             Some(_) => "restore",
             None => "create",
@@ -163,13 +170,13 @@ impl Create<'_> {
                 .arg(self.dir.join(layout::PROCESS_FILE));
         } else {
             command.arg("--bundle").arg(bundle);
-            if let Some(path) = checkpoint {
-                restore_options(&mut command, path)?;
+            if let Some(restore) = &self.restore {
+                restore.tell(&mut command);
             }
             if state.no_pivot_root {
                 command.arg("--no-pivot");
             }
-            if ours.no_new_keyring {
+            if ours.no_new_keyring && self.restore.is_none() {
                 command.arg("--no-new-keyring");
             }
         }
@@ -181,7 +188,7 @@ impl Create<'_> {
         command
             .arg("--pid-file")
             .arg(self.dir.join(layout::PID_FILE));
-        Ok(command)
+        command
     }
 
     /// As [`Create::execute`], for a runtime whose stdio does not become the process's: what it says goes into a file
@@ -249,9 +256,12 @@ impl Create<'_> {
             }
             Some(exit) => {
                 done.cut_off = exit.signal().is_some();
-                Err(Error::Runtime(
-                    self.words(complaint).unwrap_or_else(|| self.silent(&exit)),
-                ))
+                let words = self.words(complaint);
+                let words = match (words, &self.restore) {
+                    (Some(words), Some(restore)) => Some(restore.explain(&words)),
+                    (words, _) => words,
+                };
+                Err(Error::Runtime(words.unwrap_or_else(|| self.silent(&exit))))
             }
             None => {
                 child.kill().map_err(waited)?;
@@ -324,42 +334,20 @@ impl Create<'_> {
 /// What a FIFO holds when nobody asks for more (pipe(7)).
 const ORDINARY_CAPACITY: i32 = 64 << 10;
 
+/// What was in a process's FIFOs when its checkpoint was made is put into those that it gets now, before anybody reads them: they
+/// must hold it. Refused, the ordinary size has to do, and was most likely enough then.
+fn make_room(held: &Direct, capacity: i32) {
+    for fd in [&held.stdin, &held.stdout, &held.stderr]
+        .into_iter()
+        .flatten()
+    {
+        let _ = fifo::set_capacity(fd.as_fd(), capacity);
+    }
+}
+
 fn child_stdio(end: End) -> ChildStdio {
     match end {
         End::Opened(fd) => fd.into(),
         End::Inherited => ChildStdio::inherit(),
     }
-}
-
-/// What a checkpoint says of how it was made (containerd 0.2: `Checkpoint`).
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Checkpoint {
-    tcp: bool,
-    unix_sockets: bool,
-    shell: bool,
-    #[serde(rename = "emptyNS")]
-    empty_ns: Vec<String>,
-}
-
-fn restore_options(command: &mut Command, path: &Path) -> Result<(), Error> {
-    let checkpoint: Checkpoint = state_file::read_json(&path.join("config.json"), DOCUMENT_LIMIT)?;
-    let now = humantime::format_rfc3339_nanos(SystemTime::now());
-    command.arg("-d").arg("--image-path").arg(path);
-    command
-        .arg("--work-path")
-        .arg(path.join("criu.work").join(format!("restore-{now}")));
-    for (option, on) in [
-        ("--shell-job", checkpoint.shell),
-        ("--tcp-established", checkpoint.tcp),
-        ("--ext-unix-sk", checkpoint.unix_sockets),
-    ] {
-        if on {
-            command.arg(option);
-        }
-    }
-    for namespace in &checkpoint.empty_ns {
-        command.args(["--empty-ns", namespace]);
-    }
-    Ok(())
 }

@@ -15,6 +15,7 @@ mod console;
 mod create;
 pub mod listener;
 mod process;
+mod restore;
 mod stdio;
 mod strays;
 mod undo;
@@ -108,15 +109,23 @@ impl Launching {
             output.begin();
         }
         let stdio = stdio::open(&state)?;
+        let restore = restore::Restore::prepare(&state, &dir)?;
+        let stdin_was_closed = restore
+            .as_ref()
+            .is_some_and(|restore| restore.stdin_was_closed());
         let create = create::Create {
             wire: &self.wire,
             state: &state,
             dir: &dir,
             signals: &signals,
+            restore,
             timeout: self.ours.as_ref().map(|ours| ours.timeout),
         };
         let said = output.as_deref();
-        let stdio = create.run(stdio, said, preserved, &mut seccomp, &mut self.done)?;
+        let mut stdio = create.run(stdio, said, preserved, &mut seccomp, &mut self.done)?;
+        if stdin_was_closed {
+            hold::close_stdin(&mut stdio);
+        }
         if let Some(score) = self.isolation().and_then(|ours| ours.oom_score_adj) {
             isolation::set_oom_score_adj(score);
         }

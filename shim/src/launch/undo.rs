@@ -10,6 +10,7 @@ use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::{Launch, Wire};
 use holdfast_common::sys::signal;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::signalfd::SignalFd;
 
 use super::{cgroup, strays};
@@ -79,6 +80,11 @@ impl Done {
                 cgroup::remove(wire);
             }
         }
+        if self.committed && launch.replace && put_back(launch) {
+            // What has failed bears the staging directory's name again.
+            leave::remove_dir(&launch.from);
+            return;
+        }
         if self.committed && launch.replace {
             record_failure(&format!("it could not be restarted: {error}"));
             let _ = std::fs::write(layout::SHIM_LOCK_FILE, layout::DONE);
@@ -114,6 +120,21 @@ impl Done {
         );
         true
     }
+}
+
+/// Puts back what a restore was to replace: the end that is on record there is still the last that there was. A restart that
+/// failed goes on record instead, so that it is counted.
+fn put_back(launch: &Launch) -> bool {
+    let restored = ProcessState::read(Path::new("."));
+    restored.is_ok_and(|state| !state.checkpoint.is_empty())
+        && renameat2(
+            AT_FDCWD,
+            &launch.from,
+            AT_FDCWD,
+            &launch.to,
+            RenameFlags::RENAME_EXCHANGE,
+        )
+        .is_ok()
 }
 
 /// A restart that failed leaves its directory, as the end of a process that never was: the container stays.

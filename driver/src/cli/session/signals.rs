@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
 use signal_hook::iterator::backend::SignalDelivery;
@@ -86,7 +86,10 @@ impl Signals {
 /// While it lives, the first signal that asks us to end waits for its turn, and the second ends us at once: nobody should
 /// have to sit out a runtime that is stuck.
 #[derive(Debug)]
-pub struct Impatience(Vec<SigId>);
+pub struct Impatience {
+    asked: Arc<AtomicBool>,
+    registered: Vec<SigId>,
+}
 
 impl Impatience {
     /// Begins to count.
@@ -95,22 +98,29 @@ impl Impatience {
     /// sigaction(2)'s.
     pub fn begin() -> io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        let mut registered = Self(Vec::new());
+        let mut impatience = Self {
+            asked: Arc::clone(&asked),
+            registered: Vec::new(),
+        };
         for signal in ENDING {
             // In this order: the first one finds the flag unset and leaves it set.
             let end = flag::register_conditional_default(signal, Arc::clone(&asked))?;
-            registered.0.push(end);
-            registered
-                .0
-                .push(flag::register(signal, Arc::clone(&asked))?);
+            impatience.registered.push(end);
+            let asked = flag::register(signal, Arc::clone(&asked))?;
+            impatience.registered.push(asked);
         }
-        Ok(registered)
+        Ok(impatience)
+    }
+
+    /// Whether we were asked to end.
+    pub fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Impatience {
     fn drop(&mut self) {
-        for id in &self.0 {
+        for id in &self.registered {
             low_level::unregister(*id);
         }
     }

@@ -15,7 +15,7 @@ use words::{DriverWord, PolicyWord, label, when_full};
 const PRESET: &str = "HOLDFAST_STDIO";
 
 /// Where a process's streams go.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct StdioArgs {
     /// Where the streams go: fifo, log, spill, inherit, null or file:PATH [env: HOLDFAST_STDIO] [default: fifo]
     #[arg(long, value_name = "POLICY")]
@@ -62,6 +62,11 @@ pub struct StdioArgs {
 }
 
 impl StdioArgs {
+    /// Whether a flag says anything.
+    pub fn is_named(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// The policies that the flags and the environment ask for.
     ///
     /// # Errors
