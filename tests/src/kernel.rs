@@ -1,7 +1,5 @@
 //! What the kernel under the tests can do, where they must expect different things of different ones. No test asks elsewhere.
 
-use std::path::Path;
-
 use crate::Sandbox;
 use crate::matrix::Ended;
 
@@ -27,12 +25,6 @@ pub fn version() -> (u32, u32) {
 #[must_use]
 pub fn keeps_exit_statuses() -> bool {
     version() >= (6, 15)
-}
-
-/// Whether cgroups are of version 2 and no other.
-#[must_use]
-pub fn has_unified_cgroups() -> bool {
-    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
 impl Sandbox {

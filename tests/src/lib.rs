@@ -39,6 +39,7 @@
 //! | [`supervisor`] | `holdfast supervise`, and its events |
 //! | [`criu`] | checkpoints by a real CRIU, which may be halted on its way |
 //! | [`seccomp`] | containers whose system calls wait for an agent |
+//! | [`cgroup`] | where a container is in them, and what the two versions call things |
 //! | [`kernel`] | what this kernel can do, and others cannot |
 //! | [`conmon`] | a container under conmon, for figures beside ours |
 
@@ -49,6 +50,7 @@ pub mod beside_runc;
 pub mod binaries;
 pub mod budget;
 pub mod bundle;
+pub mod cgroup;
 pub mod cleanup;
 pub mod command;
 pub mod conmon;

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
-use crate::{Proc, Sandbox};
+use crate::{Sandbox, cgroup};
 
-/// Every file that a limit is in, of version 1, and what it says.
+/// Every file that a limit is in, of the version that there is, and what it says.
 pub type Limits = BTreeMap<&'static str, String>;
 
-const FILES: [(&str, &str); 14] = [
+const V1: [(&str, &str); 14] = [
     ("memory", "memory.limit_in_bytes"),
     ("memory", "memory.memsw.limit_in_bytes"),
     ("memory", "memory.soft_limit_in_bytes"),
@@ -26,6 +25,18 @@ const FILES: [(&str, &str); 14] = [
     ("pids", "pids.max"),
 ];
 
+const V2: [(&str, &str); 9] = [
+    ("memory", "memory.max"),
+    ("memory", "memory.swap.max"),
+    ("memory", "memory.low"),
+    ("cpu", "cpu.weight"),
+    ("cpu", "cpu.max"),
+    ("cpuset", "cpuset.cpus"),
+    ("cpuset", "cpuset.mems"),
+    ("io", "io.weight"),
+    ("pids", "pids.max"),
+];
+
 /// What version 1 says where there is no limit.
 pub const UNLIMITED: &str = "9223372036854771712";
 
@@ -37,24 +48,14 @@ impl Sandbox {
     #[track_caller]
     #[must_use]
     pub fn limits(&self, id: &str) -> Limits {
-        let init = Proc::from_file(&self.process_dir(id, "init").join("pid")).unwrap();
-        let memberships = fs::read_to_string(format!("/proc/{}/cgroup", init.pid())).unwrap();
-        let dir = |controller: &str| {
-            let line = memberships
-                .lines()
-                .find(|line| line.split(':').nth(1) == Some(controller));
-            let path = line.unwrap().splitn(3, ':').nth(2).unwrap();
-            PathBuf::from("/sys/fs/cgroup")
-                .join(controller)
-                .join(path.trim_start_matches('/'))
-        };
-        FILES
-            .into_iter()
+        let files: &[_] = if cgroup::is_unified() { &V2 } else { &V1 };
+        files
+            .iter()
             .map(|(controller, name)| {
-                let path = dir(controller).join(name);
+                let path = self.cgroup(id, controller).join(name);
                 let text = fs::read_to_string(&path);
                 let text = text.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-                (name, text.trim().to_owned())
+                (*name, text.trim().to_owned())
             })
             .collect()
     }

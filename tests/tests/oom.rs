@@ -7,7 +7,7 @@ use std::path::Path;
 use holdfast_tests::command::show;
 use holdfast_tests::daemon02::{Daemon02, Stdio02};
 use holdfast_tests::matrix::Ended;
-use holdfast_tests::{Bundle, Gate, Proc, Sandbox, kernel};
+use holdfast_tests::{Bundle, Gate, Proc, Sandbox, cgroup, kernel};
 use serde_json::{Value, json};
 
 /// What a container of these tests may have, bytes; a shell needs a hundredth of it.
@@ -18,7 +18,7 @@ const GREED: &str = "dd if=/dev/zero of=/dev/null bs=100M count=1";
 fn limited(bundle: Bundle) -> Bundle {
     let mut memory = json!({ "limit": LIMIT });
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes");
-    if kernel::has_unified_cgroups() || v1.exists() {
+    if cgroup::is_unified() || v1.exists() {
         memory["swap"] = json!(LIMIT);
     }
     bundle.edit(|config| config["linux"]["resources"]["memory"] = memory)
@@ -221,12 +221,7 @@ fn a_cgroup_that_is_not_the_containers_own_says_nothing() {
     let first = sandbox.id("first");
     let bundle = limited(sandbox.bundle(["sleep", "1000"]));
     sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &first]);
-    let pid = Proc::from_file(&sandbox.process_dir(&first, "init").join("pid")).unwrap();
-    let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", pid.pid())).unwrap();
-    let (_, path) = cgroup
-        .lines()
-        .find_map(|line| line.split_once(":memory:").or(line.split_once("0::")))
-        .unwrap();
+    let path = sandbox.cgroup_path(&first, "memory");
     let shared = sandbox
         .sh("exit 0")
         .edit(|config| config["linux"]["cgroupsPath"] = json!(path));

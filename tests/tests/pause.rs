@@ -1,7 +1,6 @@
 //! A container is paused and goes on where it was; what is asked of it meanwhile is what runc would do. And all of a
 //! container's processes are signalled at once, also when its own is gone.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use holdfast_tests::{AtEnd, DEADLINE, FakeRuntime, Gate, Proc, Sandbox, Snapshot, fifo, wait};
@@ -17,16 +16,6 @@ fn status(sandbox: &Sandbox, id: &str) -> String {
 
 fn init(sandbox: &Sandbox, id: &str) -> Proc {
     Proc::from_file(&sandbox.process_dir(id, "init").join("pid")).unwrap()
-}
-
-/// A file of the freezer that a container's process is in; its hierarchy is mounted at the usual place.
-fn freezer(init: Proc, file: &str) -> PathBuf {
-    let memberships = std::fs::read_to_string(format!("/proc/{}/cgroup", init.pid())).unwrap();
-    let dir = memberships
-        .lines()
-        .find_map(|line| line.split_once(":freezer:/"));
-    let (_, dir) = dir.expect("there is a freezer of version 1");
-    Path::new("/sys/fs/cgroup/freezer").join(dir).join(file)
 }
 
 #[test]
@@ -133,9 +122,9 @@ fn a_container_that_cannot_be_frozen_yet_is_pausing() {
     let second = || init(&sandbox, &id).children().into_iter().next();
     sandbox.wait_until("it to wait for the lock", || second().is_some_and(waits));
 
-    let state = freezer(init(&sandbox, &id), "freezer.state");
-    let thaw = AtEnd(|| drop(std::fs::write(&state, "THAWED")));
-    std::fs::write(&state, "FROZEN").unwrap();
+    let (freezer, [frozen, thawed]) = sandbox.freezer(&id);
+    let thaw = AtEnd(|| drop(std::fs::write(&freezer, thawed)));
+    std::fs::write(&freezer, frozen).unwrap();
     assert_eq!(status(&sandbox, &id), "pausing");
     assert!(sandbox.run_ok(["list"]).contains(" pausing "));
     let before = Snapshot::of(&sandbox.root());

@@ -5,11 +5,117 @@ use std::fs;
 use holdfast::{ContainerId, Error, Resources, Unenforced};
 use holdfast_tests::command::{show, text};
 use holdfast_tests::limits::{UNLIMITED, assert_changed};
-use holdfast_tests::{FakeRuntime, Sandbox, Snapshot};
+use holdfast_tests::{FakeRuntime, Sandbox, Snapshot, cgroup};
 use serde_json::{Value, json};
 
 /// Flags, and the files that they change.
-type Case<'a> = (&'a [&'a str], &'a [(&'static str, &'a str)]);
+type Case = (
+    &'static [&'static str],
+    &'static [(&'static str, &'static str)],
+);
+
+/// Each limit of version 1.
+const V1: &[Case] = &[
+    (
+        &["--cpu-rt-period", "500000"],
+        &[("cpu.rt_period_us", "500000")],
+    ),
+    (
+        &["--cpu-rt-runtime", "1000"],
+        &[("cpu.rt_runtime_us", "1000")],
+    ),
+    (&["--cpu-share", "512"], &[("cpu.shares", "512")]),
+    (
+        &["--cpu-period", "50000"],
+        &[("cpu.cfs_period_us", "50000")],
+    ),
+    (&["--cpu-quota", "20000"], &[("cpu.cfs_quota_us", "20000")]),
+    (&["--cpu-quota", "-1"], &[("cpu.cfs_quota_us", "-1")]),
+    (&["--cpuset-cpus", "1"], &[("cpuset.cpus", "1")]),
+    (&["--cpuset-cpus", "0-1"], &[("cpuset.cpus", "0-1")]),
+    (&["--blkio-weight", "300"], &[("blkio.bfq.weight", "300")]),
+    (
+        &["--memory", "64M"],
+        &[("memory.limit_in_bytes", "67108864")],
+    ),
+    (
+        &["--memory-swap", "128M"],
+        &[("memory.memsw.limit_in_bytes", "134217728")],
+    ),
+    (
+        &["--memory", "96MiB"],
+        &[("memory.limit_in_bytes", "100663296")],
+    ),
+    (
+        &["--memory-reservation", "33554432"],
+        &[("memory.soft_limit_in_bytes", "33554432")],
+    ),
+    (
+        &["--kernel-memory-tcp", "8m"],
+        &[("memory.kmem.tcp.limit_in_bytes", "8388608")],
+    ),
+    (
+        &["--kernel-memory-tcp", "-1"],
+        &[("memory.kmem.tcp.limit_in_bytes", UNLIMITED)],
+    ),
+    (
+        &["--memory-swap", "-1"],
+        &[("memory.memsw.limit_in_bytes", UNLIMITED)],
+    ),
+    (
+        &["--memory-swap", "1G", "--memory", "1G"],
+        &[
+            ("memory.memsw.limit_in_bytes", "1073741824"),
+            ("memory.limit_in_bytes", "1073741824"),
+        ],
+    ),
+    // Without a limit on memory, none on both can hold.
+    (
+        &["--memory", "-1"],
+        &[
+            ("memory.limit_in_bytes", UNLIMITED),
+            ("memory.memsw.limit_in_bytes", UNLIMITED),
+        ],
+    ),
+    (&["--pids-limit", "20"], &[("pids.max", "20")]),
+    (&["--pids-limit", "-1"], &[("pids.max", "max")]),
+    (
+        &["--pids-limit", "33", "--cpu-share", "0", "--memory", "0"],
+        &[("pids.max", "33")],
+    ),
+];
+
+/// Each limit of version 2, where processor time and its period are one, memory and swap are two, and nothing is realtime. Weights
+/// have another scale, which runtimes convert to.
+const UNIFIED: &[Case] = &[
+    (&["--cpu-share", "512"], &[("cpu.weight", "20")]),
+    (&["--cpu-period", "50000"], &[("cpu.max", "max 50000")]),
+    (&["--cpu-quota", "20000"], &[("cpu.max", "20000 50000")]),
+    (&["--cpu-quota", "-1"], &[("cpu.max", "max 50000")]),
+    (&["--cpuset-cpus", "0"], &[("cpuset.cpus", "0")]),
+    (&["--blkio-weight", "300"], &[("io.weight", "default 2930")]),
+    (&["--memory", "64M"], &[("memory.max", "67108864")]),
+    (
+        &["--memory", "96MiB", "--memory-swap", "128M"],
+        &[("memory.max", "100663296"), ("memory.swap.max", "33554432")],
+    ),
+    (
+        &["--memory-reservation", "33554432"],
+        &[("memory.low", "33554432")],
+    ),
+    (
+        &["--memory-swap", "1G", "--memory", "1G"],
+        &[("memory.max", "1073741824"), ("memory.swap.max", "0")],
+    ),
+    (&["--memory-swap", "-1"], &[("memory.swap.max", "max")]),
+    (&["--memory", "-1"], &[("memory.max", "max")]),
+    (&["--pids-limit", "20"], &[("pids.max", "20")]),
+    (&["--pids-limit", "-1"], &[("pids.max", "max")]),
+    (
+        &["--pids-limit", "33", "--cpu-share", "0", "--memory", "0"],
+        &[("pids.max", "33")],
+    ),
+];
 
 /// A container that sleeps, with a limit of each kind from its bundle or none at all.
 fn sleeper(sandbox: &Sandbox, name: &str, resources: &Value) -> String {
@@ -26,78 +132,10 @@ fn sleeper(sandbox: &Sandbox, name: &str, resources: &Value) -> String {
 fn every_limit_is_changed_and_the_others_stay() {
     let sandbox = Sandbox::new("update");
     let id = sleeper(&sandbox, "each", &json!({}));
-    let cases: [Case; 21] = [
-        (
-            &["--cpu-rt-period", "500000"],
-            &[("cpu.rt_period_us", "500000")],
-        ),
-        (
-            &["--cpu-rt-runtime", "1000"],
-            &[("cpu.rt_runtime_us", "1000")],
-        ),
-        (&["--cpu-share", "512"], &[("cpu.shares", "512")]),
-        (
-            &["--cpu-period", "50000"],
-            &[("cpu.cfs_period_us", "50000")],
-        ),
-        (&["--cpu-quota", "20000"], &[("cpu.cfs_quota_us", "20000")]),
-        (&["--cpu-quota", "-1"], &[("cpu.cfs_quota_us", "-1")]),
-        (&["--cpuset-cpus", "1"], &[("cpuset.cpus", "1")]),
-        (&["--cpuset-cpus", "0-1"], &[("cpuset.cpus", "0-1")]),
-        (&["--blkio-weight", "300"], &[("blkio.bfq.weight", "300")]),
-        (
-            &["--memory", "64M"],
-            &[("memory.limit_in_bytes", "67108864")],
-        ),
-        (
-            &["--memory-swap", "128M"],
-            &[("memory.memsw.limit_in_bytes", "134217728")],
-        ),
-        (
-            &["--memory", "96MiB"],
-            &[("memory.limit_in_bytes", "100663296")],
-        ),
-        (
-            &["--memory-reservation", "33554432"],
-            &[("memory.soft_limit_in_bytes", "33554432")],
-        ),
-        (
-            &["--kernel-memory-tcp", "8m"],
-            &[("memory.kmem.tcp.limit_in_bytes", "8388608")],
-        ),
-        (
-            &["--kernel-memory-tcp", "-1"],
-            &[("memory.kmem.tcp.limit_in_bytes", UNLIMITED)],
-        ),
-        (
-            &["--memory-swap", "-1"],
-            &[("memory.memsw.limit_in_bytes", UNLIMITED)],
-        ),
-        (
-            &["--memory-swap", "1G", "--memory", "1G"],
-            &[
-                ("memory.memsw.limit_in_bytes", "1073741824"),
-                ("memory.limit_in_bytes", "1073741824"),
-            ],
-        ),
-        // Without a limit on memory, none on both can hold.
-        (
-            &["--memory", "-1"],
-            &[
-                ("memory.limit_in_bytes", UNLIMITED),
-                ("memory.memsw.limit_in_bytes", UNLIMITED),
-            ],
-        ),
-        (&["--pids-limit", "20"], &[("pids.max", "20")]),
-        (&["--pids-limit", "-1"], &[("pids.max", "max")]),
-        (
-            &["--pids-limit", "33", "--cpu-share", "0", "--memory", "0"],
-            &[("pids.max", "33")],
-        ),
-    ];
+    let cases = if cgroup::is_unified() { UNIFIED } else { V1 };
     for (flags, changes) in cases {
         let before = sandbox.limits(&id);
-        let output = sandbox.output([&["update"], flags, &[&id]].concat());
+        let output = sandbox.output([&["update"], *flags, &[&id]].concat());
         assert!(output.status.success(), "{flags:?}: {}", show(&output));
         assert!(
             output.stdout.is_empty() && output.stderr.is_empty(),
@@ -135,16 +173,26 @@ fn a_file_changes_what_it_names() {
     });
     fs::write(&file, resources.to_string()).unwrap();
     sandbox.run_ok(["update", "-r", file.to_str().unwrap(), &id]);
-    let changes = [
-        ("cpu.shares", "256"),
-        ("cpu.cfs_quota_us", "30000"),
-        ("cpuset.cpus", "0"),
-        ("memory.limit_in_bytes", "50331648"),
-        ("memory.kmem.tcp.limit_in_bytes", "1048576"),
-        ("blkio.bfq.weight", "500"),
-        ("pids.max", "44"),
-    ];
-    assert_changed(&before, &sandbox.limits(&id), &changes, "a file");
+    let changes: &[_] = match cgroup::is_unified() {
+        true => &[
+            ("cpu.weight", "10"),
+            ("cpu.max", "30000 100000"),
+            ("cpuset.cpus", "0"),
+            ("memory.max", "50331648"),
+            ("io.weight", "default 4950"),
+            ("pids.max", "44"),
+        ],
+        false => &[
+            ("cpu.shares", "256"),
+            ("cpu.cfs_quota_us", "30000"),
+            ("cpuset.cpus", "0"),
+            ("memory.limit_in_bytes", "50331648"),
+            ("memory.kmem.tcp.limit_in_bytes", "1048576"),
+            ("blkio.bfq.weight", "500"),
+            ("pids.max", "44"),
+        ],
+    };
+    assert_changed(&before, &sandbox.limits(&id), changes, "a file");
 
     let before = sandbox.limits(&id);
     let update = sandbox.holdfast(["update", "--resources", "-", &id]);
@@ -180,6 +228,28 @@ fn what_is_refused_changes_nothing() {
         sleeper(&sandbox, "limited", &given),
         sleeper(&sandbox, "free", &json!({})),
     ];
+    let quota = match cgroup::is_unified() {
+        true => "cpu.max",
+        false => "cpu.cfs_quota_us",
+    };
+    // Less than it has already: version 2 kills rather than refuse.
+    let less: &[(&[&str], &[&str])] = &[
+        (&["--memory", "4096"], &["oci runtime: ", "memory limit"]),
+        (
+            &[
+                "--cpu-share",
+                "99",
+                "--cpu-quota",
+                "60000",
+                "--pids-limit",
+                "9",
+                "--memory",
+                "4096",
+            ],
+            &["oci runtime: ", "memory limit"],
+        ),
+    ];
+    let less = if cgroup::is_unified() { &[] } else { less };
     let cases: &[(&[&str], &[&str])] = &[
         (&[], &["nothing to change"]),
         (&["--cpu-share", "1"], &["cpu shares 1", "2 to 262144"]),
@@ -212,7 +282,6 @@ fn what_is_refused_changes_nothing() {
             &["--cpuset-cpus", "4000"],
             &["oci runtime: ", "cpuset.cpus"],
         ),
-        (&["--memory", "4096"], &["oci runtime: ", "memory limit"]),
         (
             &[
                 "--memory",
@@ -224,23 +293,10 @@ fn what_is_refused_changes_nothing() {
             ],
             &["oci runtime: ", "cpuset.cpus"],
         ),
-        (
-            &[
-                "--cpu-share",
-                "99",
-                "--cpu-quota",
-                "60000",
-                "--pids-limit",
-                "9",
-                "--memory",
-                "4096",
-            ],
-            &["oci runtime: ", "memory limit"],
-        ),
         // runc has set the memory by then, and does not take that back.
         (
             &["--memory", "48M", "--cpu-quota", "9000000000000000000"],
-            &["oci runtime: ", "cpu.cfs_quota_us"],
+            &["oci runtime: ", quota],
         ),
         (
             &[
@@ -251,7 +307,7 @@ fn what_is_refused_changes_nothing() {
                 "--cpu-quota",
                 "9000000000000000000",
             ],
-            &["oci runtime: ", "cpu.cfs_quota_us"],
+            &["oci runtime: ", quota],
         ),
         (
             &[
@@ -269,7 +325,7 @@ fn what_is_refused_changes_nothing() {
     ];
     for id in &ids {
         let before = sandbox.limits(id);
-        for (flags, words) in cases {
+        for (flags, words) in cases.iter().chain(less) {
             sandbox.refused([&["update"], *flags, &[id]].concat(), words);
             assert_changed(&before, &sandbox.limits(id), &[], &format!("{flags:?}"));
         }
@@ -432,8 +488,14 @@ fn of_two_updates_at_once_one_waits_for_the_other() {
         assert!(output.status.success(), "{}", show(&output));
     }
     let now = sandbox.limits(&id);
-    assert_eq!(
-        (&*now["cpu.shares"], &*now["blkio.bfq.weight"]),
-        ("300", "200")
-    );
+    match cgroup::is_unified() {
+        true => assert_eq!(
+            (&*now["cpu.weight"], &*now["io.weight"]),
+            ("12", "default 1920")
+        ),
+        false => assert_eq!(
+            (&*now["cpu.shares"], &*now["blkio.bfq.weight"]),
+            ("300", "200")
+        ),
+    }
 }
