@@ -19,6 +19,8 @@ use crate::handover::Kind;
 
 /// How long a process may take from giving up its memory to its end, milliseconds.
 const ENDING: u16 = 1000;
+/// What fails for a process that is there, and that this user may not see: some runtimes' own, which wait for a start.
+const HIDDEN: &str = "find a process that /proc hides from this user (mount option hidepid):";
 
 /// Reads `pid`, writes `created` and `starttime`. The process may have ended already; it has not been reaped, so it
 /// still is who it was.
@@ -28,6 +30,9 @@ pub fn record(dir: &Path, state: &ProcessState) -> Result<Identity, Error> {
     let identity = match Identity::of(pid) {
         // Where /proc hides others' processes (hidepid), a child that ends is hidden from a user, too. Nobody will look for it.
         Err(e) if e.kind() == io::ErrorKind::NotFound && is_ending(pid) => Identity::ended(pid),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && pidfd::open(pid).is_ok() => {
+            return Err(Error::io(HIDDEN, stat)(e));
+        }
         identity => identity.map_err(Error::io("read the start time from", stat))?,
     };
     // An exec or a restored container does not wait for a `start`.
