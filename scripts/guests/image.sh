@@ -1,14 +1,16 @@
 # What a guest is made of: QEMU, a kernel with its initramfs, a root file system, and the tests. Sourced by ../guest, never run.
 # Whatever a function makes is not made again while it is there, except for the tests.
 
-# The suite of Debian's that has a kernel.
-declare -A kernels=([5.10]=bullseye [6.1]=bookworm [6.12]=trixie)
+# The kernels, and the suite of Debian's that has each; and the runtimes.
+all_kernels=(5.10 6.1 6.12)
+declare -A suite_of=([5.10]=bullseye [6.1]=bookworm [6.12]=trixie)
+all_runtimes=(runc crun)
 
 # QEMU, and everything in a guest but the kernel, are of one suite: what differs between two guests is the kernel.
 suite=bookworm
 
 # What tests call, and what an unpacked system needs to start it. The tests themselves are static.
-userland=(runc crun busybox-static strace procps util-linux mount iproute2 bash coreutils findutils grep sed mawk)
+userland=(runc crun busybox-static strace procps util-linux mount iproute2 bash coreutils findutils grep sed mawk diffutils)
 
 make_qemu() { unpack "$suite" "$guests_dir/qemu" qemu-system-x86; }
 
@@ -16,8 +18,8 @@ make_qemu() { unpack "$suite" "$guests_dir/qemu" qemu-system-x86; }
 make_kernel() {
     local dir=$guests_dir/kernel-$1 package=$guests_dir/kernel-$1.package release module
     [ ! -e "$dir" ] || return 0
-    update "${kernels[$1]}"
-    unpack_only "${kernels[$1]}" "$package" "$(dependency "${kernels[$1]}" linux-image-cloud-amd64)"
+    update "${suite_of[$1]}"
+    unpack_only "${suite_of[$1]}" "$package" "$(dependency "${suite_of[$1]}" linux-image-cloud-amd64)"
     # Since Debian 13, /lib is a link in all packages.
     [ -e "$package/lib" ] || ln -s usr/lib "$package/lib"
     release=$(ls "$package/lib/modules")
@@ -39,10 +41,15 @@ make_kernel() {
     mv "$dir.new" "$dir"
 }
 
+# root_image: where the root file system is; another one when something else is to be in it.
+root_image() { echo "$guests_dir/root-$(echo "${userland[@]}" | cksum | cut -d ' ' -f 1).img"; }
+
 # make_root: the root file system of all guests.
 make_root() {
-    local image=$guests_dir/root.img root=$guests_dir/root
+    local root=$guests_dir/root image
+    image=$(root_image)
     [ ! -e "$image" ] || return 0
+    rm -f "$guests_dir"/root-*.img
     unpack "$suite" "$root" "${userland[@]}"
     mkdir -p "$root"/{dev,proc,sys,run,tmp,root}
     printf 'root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/tmp:/bin/sh\n' >"$root/etc/passwd"
@@ -51,7 +58,9 @@ make_root() {
     ln -sf bash "$root/bin/sh"
     ln -sf mawk "$root/usr/bin/awk"
     rm -rf "$root"/usr/share/{doc,locale,man,i18n,zoneinfo} "$root"/usr/lib/x86_64-linux-gnu/gconv
-    file_system "$root" "$image" 64
+    # Tests write there, to a disk: what they write to memory would be counted as their containers'.
+    chmod 1777 "$root/tmp"
+    file_system "$root" "$image" 1024
     rm -r "$root"
 }
 

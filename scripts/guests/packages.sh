@@ -15,7 +15,7 @@ apt_of() {
         -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts="$dir/none" \
         -o Dir::Etc::preferences="$dir/none" -o Dir::Etc::preferencesparts="$dir/none" \
         -o Dir::State="$dir" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir" \
-        -o Acquire::Languages=none -o APT::Install-Recommends=false -o APT::Sandbox::User=root \
+        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o APT::Install-Recommends=false -o APT::Sandbox::User=root \
         "$@"
 }
 
