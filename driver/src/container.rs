@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,8 +30,8 @@ use crate::verdict;
 /// How long the process may take from the end of the runtime's `start` to its own first instruction; hooks that run in
 /// between (`startContainer`) may take longer, and then it is *created* a little longer.
 const EXEC_PATIENCE: Duration = Duration::from_millis(500);
-/// How often that is looked at.
-const EXEC_TURN: Duration = Duration::from_millis(1);
+/// How soon that is looked at again: it is a matter of microseconds, or of a hook.
+const EXEC_TURNS: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(1)];
 /// How long a shim may take to record how its process ended.
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -123,7 +123,7 @@ impl Container {
             args: &self.state.runtime_args,
             log_dir,
             timeout: self.driver.start_timeout(),
-            pass_on: None,
+            stdin: None,
         }
     }
 
@@ -233,7 +233,7 @@ impl Container {
         let log_dir = self.dir.join(layout::INIT);
         init.begin_time().inspect_err(|_| init.stop_time())?;
         let mut runtime = self.runtime(&log_dir);
-        runtime.pass_on = start.as_ref().map(|lock| lock.file().as_raw_fd());
+        runtime.stdin = start.map(Lock::into_file);
         if let Err(e) = runtime.run("start", ["--", self.id.as_str()]) {
             if has_run(&init, identity) {
                 return Ok(());
@@ -250,9 +250,11 @@ impl Container {
         let Ok(Some(process)) = identity.open() else {
             return Ok(());
         };
+        let [mut turn, longest] = EXEC_TURNS;
         while state::runs_runtime(&init, identity)? == Some(true) && !deadline.has_passed() {
-            let turn = deadline.at_most(EXEC_TURN);
-            let ended = turn.poll(process.as_fd(), PollFlags::POLLIN);
+            let soon = deadline.at_most(turn);
+            turn = (turn * 2).min(longest);
+            let ended = soon.poll(process.as_fd(), PollFlags::POLLIN);
             if !ended.map_err(Error::io("wait for", init.dir()))?.is_empty() {
                 break;
             }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 
 /// When to give up; `None` inside means never.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ impl Deadline {
         Self(Some(self.0.map_or(soon, |at| at.min(soon))))
     }
 
-    /// Milliseconds for poll(2) and epoll_wait(2), rounded up, or the last one would be spent spinning; -1 for ever.
+    /// Milliseconds for epoll_wait(2), rounded up, or the last one would be spent spinning; -1 for ever.
     pub fn millis(self) -> i32 {
         let Some(at) = self.0 else { return -1 };
         let left = at.saturating_duration_since(Instant::now());
@@ -46,8 +46,9 @@ impl Deadline {
     /// Waits for any of several; whether something happened before the time was over.
     pub fn poll_any(self, fds: &mut [PollFd<'_>]) -> std::io::Result<bool> {
         loop {
-            let timeout = PollTimeout::try_from(self.millis()).unwrap_or(PollTimeout::NONE);
-            match poll(fds, timeout) {
+            let now = Instant::now();
+            let left = self.0.map(|at| at.saturating_duration_since(now).into());
+            match ppoll(fds, left, None) {
                 Ok(0) if !self.has_passed() => (),
                 Ok(happened) => return Ok(happened > 0),
                 Err(Errno::EINTR) => (),

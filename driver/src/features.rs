@@ -104,7 +104,7 @@ impl Driver {
             // It is about no process, and so there is no log.
             log_dir: Path::new(""),
             timeout: self.start_timeout(),
-            pass_on: None,
+            stdin: None,
         };
         let output = runtime.run("features", [""; 0])?;
         serde_json::from_slice(&output).map_err(|e| Error::Runtime {

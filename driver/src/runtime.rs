@@ -4,7 +4,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::RawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,7 +12,6 @@ use std::time::Duration;
 use holdfast_common::layout;
 use holdfast_common::log_line::{LogLine, in_a_row};
 use holdfast_common::request::LAUNCHERS_VARIABLES;
-use holdfast_common::sys::exec::pass_on;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::child;
@@ -34,8 +32,8 @@ pub(crate) struct Runtime<'a> {
     pub log_dir: &'a Path,
     /// How long an errand may take.
     pub timeout: Duration,
-    /// A descriptor that it gets, and knows nothing of.
-    pub pass_on: Option<RawFd>,
+    /// What it gets as its stdin, if not /dev/null.
+    pub stdin: Option<File>,
 }
 
 impl Runtime<'_> {
@@ -86,10 +84,10 @@ impl Runtime<'_> {
             command.arg("--log").arg(&log);
         }
         command.args(self.args).arg(verb).args(words);
-        if let Some(fd) = self.pass_on {
-            pass_on(&mut command, vec![fd]);
-        }
-        command.stdin(Stdio::null());
+        command.stdin(match &self.stdin {
+            Some(file) => Stdio::from(file.try_clone().map_err(failed)?),
+            None => Stdio::null(),
+        });
         command.stdout(output.try_clone().map_err(failed)?);
         command.stderr(complaint.try_clone().map_err(failed)?);
         prepare(&mut command);
@@ -202,7 +200,7 @@ mod tests {
             args: &[],
             log_dir: &dir,
             timeout,
-            pass_on: None,
+            stdin: None,
         };
         runtime.run("verb", ["word"])
     }

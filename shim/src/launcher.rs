@@ -17,9 +17,13 @@ use crate::log as shim_log;
 pub struct Launcher(Option<File>);
 
 impl Launcher {
-    /// Takes over the pipe's number from the command line.
+    /// Takes over the pipe, by its number on the command line.
     pub fn new(ready: Option<RawFd>) -> Result<Self, Error> {
-        let ready = ready.map(fd::take).transpose();
+        let take = |number| match number {
+            0..=2 => fd::take_standard(number),
+            _ => fd::take(number),
+        };
+        let ready = ready.map(take).transpose();
         let ready = ready.map_err(Error::io("take over ready pipe", "."))?;
         Ok(Self(ready.map(File::from)))
     }

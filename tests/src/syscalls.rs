@@ -64,6 +64,23 @@ impl Sandbox {
         self.calls_in("command").swap_remove(0)
     }
 
+    /// Runs a command without input, to its end, and returns how it makes processes and threads of its own: each call with its
+    /// arguments.
+    ///
+    /// # Panics
+    /// As [`Sandbox::calls`].
+    #[track_caller]
+    pub fn clones(&self, command: &Command) -> Vec<String> {
+        let mut strace = Command::new("strace");
+        strace.args(["-e", "trace=/^(clone|fork|vfork)", "-o"]);
+        strace.arg(self.calls_file("clones"));
+        let output = self.output_of(behind(strace, command));
+        assert!(output.status.success(), "{}", command::show(&output));
+        let text = fs::read_to_string(self.calls_file("clones")).expect("read strace's output");
+        let calls = text.lines().filter(|line| call_of(line).is_some());
+        calls.map(str::to_owned).collect()
+    }
+
     /// The calls of a process that runs already, from now to its end, which `end` brings about.
     ///
     /// # Panics

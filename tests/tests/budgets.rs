@@ -64,6 +64,25 @@ fn an_exec_takes_few_system_calls() {
     sandbox.run_ok(["kill", &id, "KILL"]);
 }
 
+/// A fork copies the page tables of whoever launches: a quarter of a second, in a daemon with a gibibyte.
+#[test]
+fn a_launcher_is_not_copied() {
+    let sandbox = Sandbox::new("clones");
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let id = sandbox.id("web");
+    for command in [
+        &["run", "-d", "-b", bundle.arg(), &id][..],
+        &["exec", "-d", &id, "true"],
+        &["update", "--pids-limit", "100", &id],
+        &["delete", "-f", &id],
+    ] {
+        let clones = sandbox.clones(&sandbox.holdfast(command));
+        let copies = clones.iter().filter(|clone| !clone.contains("CLONE_VM"));
+        assert_eq!(copies.collect::<Vec<_>>(), [""; 0], "{command:?}");
+        assert!(!clones.is_empty(), "{command:?}: nothing was seen");
+    }
+}
+
 #[test]
 fn the_two_programs_are_small() {
     let kib = |path| fs::metadata(path).expect("scripts/build made it").len() >> 10;

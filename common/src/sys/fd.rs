@@ -26,6 +26,16 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// As [`take`], for one that came in the place of a standard stream, which becomes `/dev/null`; the descriptor gets another number.
+///
+/// # Errors
+/// `/dev/null` cannot be opened, or there are no more descriptors to be had.
+pub fn take_standard(number: RawFd) -> io::Result<OwnedFd> {
+    let fd = duplicate_from(std::mem::ManuallyDrop::new(take(number)?).as_fd(), 3)?;
+    put_null(&[number])?;
+    Ok(fd)
+}
+
 /// Makes a descriptor survive `execve`, or not.
 ///
 /// # Errors
@@ -106,11 +116,15 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
 /// # Errors
 /// `/dev/null` cannot be opened.
 pub fn null_stdio() -> io::Result<()> {
+    put_null(&[0, 1, 2])
+}
+
+fn put_null(standard: &[RawFd]) -> io::Result<()> {
     let null = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/null")?;
-    for number in 0..=2 {
+    for &number in standard {
         // SAFETY: dup2 takes two integers; `null` is open, and 0 to 2 are owned by nobody (std borrows them per call).
         if unsafe { libc::dup2(null.as_raw_fd(), number) } < 0 {
             return Err(io::Error::last_os_error());

@@ -92,7 +92,9 @@ impl Dump<'_, '_> {
         let args = self.container.criu_args();
         let mut runtime = self.container.runtime(&log_dir);
         runtime.args = &args;
-        runtime.pass_on = Some(self.staging.lock().as_raw_fd());
+        // It holds the lock for as long as it works, whatever becomes of us.
+        let lock = self.staging.lock().try_clone();
+        runtime.stdin = Some(lock.map_err(Error::io("duplicate the lock of", self.staging.dir()))?);
         let errand = runtime.start("checkpoint", &self.words, |command| {
             command.env(criu::CONFIG_VARIABLE, &config);
             // What a terminal sends to us is not for it: CRIU, killed half way, takes the container along.

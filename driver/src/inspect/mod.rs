@@ -116,7 +116,7 @@ fn runtime(driver: &Driver, id: &ContainerId, state: &ContainerState) -> Runtime
         },
         log_dir: Path::new(""),
         timeout: RUNTIME_PATIENCE,
-        pass_on: None,
+        stdin: None,
     };
     let said = runtime.run("state", [id.as_str()]).and_then(|output| {
         serde_json::from_slice::<RuntimeState>(&output).map_err(|e| Error::Runtime {

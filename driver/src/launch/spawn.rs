@@ -72,34 +72,42 @@ impl Order<'_> {
     /// Spawns the shim; the process that we spawn forks the one that stays, and is collected here.
     fn spawn(&self, complaint: &File, deadline: Deadline) -> Result<(OwnedFd, Option<ExitStatus>)> {
         let failed = |source| Error::io("start shim", self.shim)(source);
-        let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| failed(e.into()))?;
-        let (read, low) = pipe;
-        // Above the numbers that belong to the container's process.
-        let write = fd::duplicate_from(low.as_fd(), 3 + self.preserve_fds).map_err(failed)?;
-        drop(low);
-        let stdio = |stream: Stream| {
-            if self.inherit.contains(&stream) {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| failed(e.into()))?;
+        let inherits = |stream| self.inherit.contains(&stream);
+        let stdio = |stream| {
+            if inherits(stream) {
                 Stdio::inherit()
             } else {
                 Stdio::null()
             }
         };
         let mut command = Command::new(self.shim);
-        command
-            .args(self.wire.encode())
-            .args((self.words)(write.as_raw_fd()));
+        command.args(self.wire.encode());
         command.current_dir(self.process_dir).process_group(0);
         command
             .stdin(stdio(Stream::Stdin))
             .stdout(stdio(Stream::Stdout));
-        if self.inherit.contains(&Stream::Stderr) {
+        if inherits(Stream::Stderr) {
             command.stderr(Stdio::inherit());
         } else {
             command.stderr(complaint.try_clone().map_err(failed)?);
         }
-        pass_on(&mut command, vec![write.as_raw_fd()]);
-        let mut child = command.spawn().map_err(failed)?;
-        drop(write);
+        // In a standard stream's place, if one is free: for whatever else is to be done between fork and exec, std forks in earnest, and
+        // a daemon with much memory would wait for a copy of its page tables. posix_spawn(3) borrows them.
+        if !inherits(Stream::Stdin) {
+            command.args((self.words)(0)).stdin(write);
+        } else if !inherits(Stream::Stdout) {
+            command.args((self.words)(1)).stdout(write);
+        } else {
+            // Above the numbers that belong to the container's process.
+            let high = fd::duplicate_from(write.as_fd(), 3 + self.preserve_fds).map_err(failed)?;
+            command.args((self.words)(high.as_raw_fd()));
+            pass_on(&mut command, high);
+        }
+        let spawned = command.spawn();
+        // The pipe's other end with it: it is the shim's now, whose end is to be seen.
+        drop(command);
+        let mut child = spawned.map_err(failed)?;
         // Whoever collected it in our place, the report counts.
         let exit = child::wait(&mut child, deadline).unwrap_or_else(|e| {
             log::debug!("wait for {}: {e}", self.shim.display());
@@ -178,7 +186,7 @@ mod tests {
     #[test]
     fn the_report_of_a_shim_that_forked_is_heard() {
         // $5 is ready=FD.
-        let script = r#"fd=${5#ready=}; (sleep 0.05; printf '{"ready":{"pid":7,' >&$fd; printf '"startTime":9}}\n' >&$fd; sleep 0.2) & exit 0"#;
+        let script = r#"eval "exec 9>&${5#ready=}"; (sleep 0.05; printf '{"ready":{"pid":7,' >&9; printf '"startTime":9}}\n' >&9; sleep 0.2) & exit 0"#;
         let report = carry_out("spawn-report", script, LONG).unwrap();
         let identity = Identity {
             pid: 7,

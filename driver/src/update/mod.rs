@@ -13,7 +13,6 @@ mod settings;
 
 use std::fmt;
 use std::io::{Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
 
 use holdfast_common::layout;
 use holdfast_common::sys::flock::Lock;
@@ -80,7 +79,7 @@ impl Container {
         }
     }
 
-    /// The runtime reads the document from a file in memory that it inherits: nothing of it stays anywhere.
+    /// The runtime reads the document from a file in memory that is its stdin: nothing of it stays anywhere.
     fn run_update(&self, resources: &Resources) -> Result<()> {
         let failed = |e| Error::io("write", "resources")(e);
         let file = memfd_create(c"resources", MFdFlags::MFD_CLOEXEC);
@@ -90,9 +89,9 @@ impl Container {
             .map_err(failed)?;
         let log_dir = self.dir().join(layout::INIT);
         let mut runtime = self.runtime(&log_dir);
-        runtime.pass_on = Some(file.as_raw_fd());
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        runtime.run("update", ["--resources", &path, "--", self.id().as_str()])?;
+        runtime.stdin = Some(file);
+        let words = ["--resources", "/proc/self/fd/0", "--", self.id().as_str()];
+        runtime.run("update", words)?;
         Ok(())
     }
 }
