@@ -15,6 +15,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 
 use crate::event_record::EventRecord;
@@ -25,6 +26,8 @@ use crate::state_file::{Cause, StateFileError};
 pub const FULL: u64 = 1 << 20;
 /// How far beyond that, when no successor can be made.
 const OVERFULL: u64 = 2 * FULL;
+/// How much of a file is read at a time, bytes.
+const PIECE: usize = 64 << 10;
 /// How long a lock is waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -145,10 +148,11 @@ impl EventLog {
     ///
     /// # Errors
     /// The system's.
-    pub fn each(&self, each: impl FnMut(EventRecord)) -> Result<(), StateFileError> {
-        let read = || match open_to_read(&self.path) {
+    pub fn each(&self, mut each: impl FnMut(EventRecord)) -> Result<(), StateFileError> {
+        let mut line = |line: &[u8]| EventRecord::decode(line).into_iter().for_each(&mut each);
+        let mut read = || match open_to_read(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            file => each_of_both(&self.path, &file?, each),
+            file => each_of_both(&self.path, &file?, &mut line),
         };
         read().map_err(|e| StateFileError {
             operation: "read",
@@ -287,7 +291,16 @@ impl<'a> Open<'a> {
     /// Which of some events it tells of, and whether older lines are not there any more.
     fn search(&self, events: &[EventRecord]) -> io::Result<(Vec<bool>, bool)> {
         let mut told = vec![false; events.len()];
+        // A log may have ten thousand lines, and an exec looks through it: only what can be one of them is understood.
+        let marks: Vec<Vec<u8>> = events.iter().map(EventRecord::mark).collect();
+        let finders: Vec<_> = marks.iter().map(Finder::new).collect();
         each_of_both(self.path, &self.file, |line| {
+            if finders.iter().all(|mark| mark.find(line).is_none()) {
+                return;
+            }
+            let Some(line) = EventRecord::decode(line) else {
+                return;
+            };
             for (event, told) in events.iter().zip(&mut told) {
                 *told |= line.is_same_event(event);
             }
@@ -301,7 +314,7 @@ impl<'a> Open<'a> {
 }
 
 /// Goes through both files of a log, oldest line first.
-fn each_of_both(path: &Path, file: &File, mut each: impl FnMut(EventRecord)) -> io::Result<()> {
+fn each_of_both(path: &Path, file: &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     match open_to_read(&previous(path)) {
         // A link that is left of an interrupted change: the same file.
         Ok(before) if before.metadata()?.ino() == file.metadata()?.ino() => (),
@@ -313,15 +326,14 @@ fn each_of_both(path: &Path, file: &File, mut each: impl FnMut(EventRecord)) -> 
 }
 
 /// Goes through a file, as far back as one of ours may reach: whatever else has been put there, this has a bound.
-fn each_line(mut file: &File, each: &mut impl FnMut(EventRecord)) -> io::Result<()> {
+fn each_line(mut file: &File, each: &mut impl FnMut(&[u8])) -> io::Result<()> {
     let size = file.metadata()?.len();
     file.seek(SeekFrom::Start(size.saturating_sub(OVERFULL)))?;
-    let mut lines = BufReader::new(file.take(OVERFULL));
+    let most = usize::try_from(size.min(OVERFULL)).unwrap_or_default();
+    let mut lines = BufReader::with_capacity(most.clamp(1, PIECE), file.take(OVERFULL));
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
-        if let Some(event) = EventRecord::decode(&line) {
-            each(event);
-        }
+        each(&line);
         line.clear();
     }
     Ok(())

@@ -188,6 +188,22 @@ impl EventRecord {
             && (self.identity.is_some() || self.time == other.time)
     }
 
+    /// Bytes that stand in the line of every record of the same event.
+    pub fn mark(&self) -> Vec<u8> {
+        match &self.identity {
+            // The two follow each other, as they do in `Encoded`.
+            Some(identity) if identity.is_of_another_boot() => {
+                format!("\"pid\":{}", identity.pid).into_bytes()
+            }
+            Some(Identity { pid, start_time }) => {
+                format!("\"pid\":{pid},\"startTime\":{start_time}").into_bytes()
+            }
+            None => humantime::format_rfc3339_nanos(self.time)
+                .to_string()
+                .into_bytes(),
+        }
+    }
+
     /// The line as bytes, end included, for one write.
     pub fn encode(&self) -> Vec<u8> {
         // Strings, numbers and booleans: cannot fail to serialize.
@@ -314,6 +330,8 @@ mod tests {
         events.push(end(ExitStatus::Unknown { reason }, None));
         for event in events {
             let line = event.encode();
+            let mark = event.mark();
+            assert!(line.windows(mark.len()).any(|part| part == mark));
             assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
             assert_eq!(EventRecord::decode(&line), Some(event));
         }

@@ -193,6 +193,14 @@ impl ExitRecord {
         )
     }
 
+    /// The line that a shim writes into `exit`: what `exit.json` says.
+    pub fn encode_line(&self) -> Vec<u8> {
+        // Strings, numbers and booleans: cannot fail to serialize.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+
     /// Reads `exit.json`; `None` when there is none yet.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel_file;
 use crate::layout;
 use crate::shim_record::ShimRecord;
 use crate::state_file::{self, StateFileError};
@@ -34,7 +35,7 @@ impl Stat {
     /// # Errors
     /// `NotFound` or `ESRCH` when there is no such process.
     pub fn read(pid: i32) -> io::Result<Self> {
-        let line = std::fs::read(format!("/proc/{pid}/stat"))?;
+        let line = kernel_file::read(format!("/proc/{pid}/stat"))?;
         Self::parse(&line).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -90,7 +91,7 @@ pub fn is_being_killed(pid: i32) -> bool {
     if Stat::read(pid).map_or(true, ending) {
         return true;
     }
-    let status = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = kernel_file::read(format!("/proc/{pid}/status")).unwrap_or_default();
     let status = String::from_utf8_lossy(&status);
     let pending = ["SigPnd:", "ShdPnd:"].iter().filter_map(|key| {
         let set = status.lines().find_map(|line| line.strip_prefix(key))?;

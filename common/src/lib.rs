@@ -14,6 +14,7 @@ pub mod exit_command;
 pub mod exit_record;
 pub mod id;
 pub mod identity;
+pub mod kernel_file;
 pub mod layout;
 pub mod listen_fds;
 pub mod log_entry;

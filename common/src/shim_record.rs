@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
+use crate::kernel_file;
 use crate::layout;
 use crate::state_file::{self, RECORD_LIMIT, StateFileError};
 
@@ -33,7 +34,7 @@ pub struct ShimRecord {
 
 /// Which boot of this host this is (random(4)); empty where the kernel does not tell.
 pub fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id = kernel_file::read_text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()
 }
 

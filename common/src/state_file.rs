@@ -118,7 +118,8 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, StateFileError> {
     if size > limit {
         return Err(failed(Cause::TooLarge { size, limit }));
     }
-    let mut bytes = Vec::new();
+    // Room for the read that finds the end, without which std begins with smaller ones.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 64);
     // The file may grow while it is read.
     file.take(limit + 1)
         .read_to_end(&mut bytes)

@@ -27,6 +27,7 @@ use holdfast_common::time_limit::Deadline;
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::handover::{Direct, Holding, Stdio};
+use crate::hold::leave::End;
 use crate::launch;
 use crate::launcher::Launcher;
 use crate::output::Output;
@@ -158,7 +159,12 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         return Ok(Some(holding));
     }
     let signals = signal::open_signalfd().map_err(Error::io("open signalfd in", "."))?;
-    hold::leave::leave(holding, None, &signals);
+    // It was just written, or is another shim's.
+    let end = End {
+        record: ExitRecord::read(here)?,
+        ..End::default()
+    };
+    hold::leave::leave(holding, &end, &signals);
     launcher.report(&Report::Ended {});
     Ok(None)
 }

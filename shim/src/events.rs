@@ -17,6 +17,7 @@ use holdfast_common::state_file::StateFileError;
 use nix::libc::SIGKILL;
 
 use crate::handover::Holding;
+use crate::hold::leave::End;
 
 /// The container's log, from a process directory.
 fn log() -> EventLog {
@@ -41,6 +42,15 @@ pub fn of_beginning(state: &ProcessState, identity: Identity) -> Option<EventRec
         () => return None,
     };
     Some(EventRecord::now(word, process(), Some(identity)))
+}
+
+/// Tells of a process that this shim has launched: nobody can have told of it.
+pub fn tell_launch(state: &ProcessState, identity: Identity) {
+    if let Some(event) = of_beginning(state, identity)
+        && let Err(e) = log().append(&event)
+    {
+        log::warn!("{e}");
+    }
 }
 
 /// Tells of a process that has come to be, unless that is told.
@@ -87,23 +97,24 @@ pub fn tell_kills(
     log().append_missing(&events).map(drop)
 }
 
-/// Tells of a process's end, which is on record, and before that of what was not told yet: that it ran (`executed`, where that
-/// is known), and what the kernel did for want of memory.
-pub fn tell_end(holding: &Holding, executed: Option<bool>) -> Result<(), StateFileError> {
-    let here = Path::new(".");
-    if !holding.kind.ours {
-        return Ok(());
-    }
-    let Some(record) = ExitRecord::read(here)? else {
+/// Tells of a process's end, which is on record, and before that of what was not told yet: that it ran, as far as that is known, and
+/// what the kernel did for want of memory. `state` is its process.json.
+pub fn tell_end(
+    holding: &Holding,
+    end: &End,
+    state: Option<&ProcessState>,
+) -> Result<(), StateFileError> {
+    let Some(record) = end.record.as_ref().filter(|_| holding.kind.ours) else {
         return Ok(());
     };
-    let identity = identity();
+    let identity = end.seen.identity.or_else(identity);
     let mut events = Vec::new();
     if let Some(identity) = identity
-        && let Ok(state) = ProcessState::read(here)
+        && let Some(state) = state
     {
-        events.extend(of_beginning(&state, identity));
-        let started = !state.exec && state.checkpoint.is_empty() && has_run(&record, executed);
+        events.extend(of_beginning(state, identity));
+        let executed = end.seen.executed;
+        let started = !state.exec && state.checkpoint.is_empty() && has_run(record, executed);
         events.extend(started.then(|| EventRecord {
             time: record.exited_at,
             ..EventRecord::now(EventWord::StartContainer, process(), Some(identity))
@@ -114,7 +125,7 @@ pub fn tell_end(holding: &Holding, executed: Option<bool>) -> Result<(), StateFi
     {
         events.push(of_kills(identity, memory.kills.seen));
     }
-    events.push(EventRecord::of_end(process(), identity, &record));
+    events.push(EventRecord::of_end(process(), identity, record));
     log().append_missing(&events).map(drop)
 }
 

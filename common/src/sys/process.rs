@@ -76,7 +76,7 @@ pub fn has_ended(pid: i32) -> bool {
 pub fn children() -> Vec<i32> {
     let me = std::process::id();
     let list =
-        std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();
+        crate::kernel_file::read_text(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();
     list.split_ascii_whitespace()
         .filter_map(|pid| pid.parse().ok())
         .collect()

@@ -7,7 +7,6 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,13 +39,11 @@ pub enum Ran {
 }
 
 /// The exit command of the process whose directory this is, if it is to have one.
-pub fn due(wire: &Wire) -> Option<Due> {
-    let here = Path::new(".");
-    let ours = ProcessState::read(here).ok()?.holdfast?;
+pub fn due(wire: &Wire, state: Option<&ProcessState>, end: Option<&ExitRecord>) -> Option<Due> {
+    let (ours, record) = (state?.holdfast.as_ref()?, end?);
     let command = ours.exit_command.clone()?;
-    let record = ExitRecord::read(here).ok()??;
     Some(Due {
-        variables: variables(wire, &ours, &record),
+        variables: variables(wire, ours, record),
         exited_at: record.exited_at,
         command,
     })

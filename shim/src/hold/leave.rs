@@ -18,11 +18,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_common::exit_record::ExitRecord;
+use holdfast_common::identity::Identity;
 use holdfast_common::layout::{self, Stream};
+use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
-use holdfast_common::state_file::{self, RECORD_LIMIT};
+use holdfast_common::state_file;
 use holdfast_common::sys::fifo;
 use nix::sys::signalfd::SignalFd;
+use nix::sys::uio::pread;
 
 use super::exit_command::{self, Ran, mark};
 use super::{terminal, unread};
@@ -36,14 +39,33 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a runtime may take to delete.
 const DELETE_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How the process ended. What is here is not read again before the end is told: somebody waits for that.
+#[derive(Debug, Default)]
+pub struct End {
+    /// What is on record; none where the directory was gone before.
+    pub record: Option<ExitRecord>,
+    /// What was seen of the process before.
+    pub seen: Seen,
+}
+
+/// What a shim saw of its process while that was there.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Seen {
+    /// Whether it has executed a program, as far as that was seen: whether its container was started.
+    pub executed: Option<bool>,
+    /// Who it was, where it was the shim's child; else the files say it.
+    pub identity: Option<Identity>,
+}
+
 /// Takes the steps.
-pub fn leave(holding: Holding, executed: Option<bool>, signals: &SignalFd) -> ExitCode {
-    let exit_command = exit_command::due(&holding.wire);
-    let (claim, kind, tidied) = if has_left() {
+pub fn leave(holding: Holding, end: &End, signals: &SignalFd) -> ExitCode {
+    let state = ProcessState::read(Path::new(".")).ok();
+    let exit_command = exit_command::due(&holding.wire, state.as_ref(), end.record.as_ref());
+    let (claim, kind, tidied) = if has_left(&holding.claim.lock) {
         // But the last of them, which the shim before this one was killed waiting for.
         (holding.claim, holding.kind, Tidied::all())
     } else {
-        tidy_up(holding, executed, signals)
+        tidy_up(holding, end, state.as_ref(), signals)
     };
     let Claim { lock, exit, .. } = claim;
     let mut exit = Some(exit);
@@ -73,8 +95,9 @@ pub fn leave(holding: Holding, executed: Option<bool>, signals: &SignalFd) -> Ex
 }
 
 /// Whether a shim had come as far as its exit command.
-fn has_left() -> bool {
-    std::fs::read(layout::SHIM_LOCK_FILE).is_ok_and(|lock| lock.starts_with(layout::LEFT))
+fn has_left(lock: &OwnedFd) -> bool {
+    let mut says = [0; layout::LEFT.len()];
+    pread(lock, &mut says, 0).is_ok() && says == *layout::LEFT
 }
 
 /// What became of the steps before the exit command.
@@ -97,16 +120,14 @@ impl Tidied {
 /// Steps 3 to 6.
 fn tidy_up(
     mut holding: Holding,
-    executed: Option<bool>,
+    end: &End,
+    state: Option<&ProcessState>,
     signals: &SignalFd,
 ) -> (Claim, Kind, Tidied) {
-    let mut told = events::tell_end(&holding, executed);
-    if holding.kind.ours {
+    let mut told = events::tell_end(&holding, end, state);
+    if let Some(record) = end.record.as_ref().filter(|_| holding.kind.ours) {
         // Whoever polls is woken; nobody there, nobody to wake.
-        if let Ok(mut line) = state_file::read_bytes(Path::new(layout::EXIT_FILE), RECORD_LIMIT) {
-            line.push(b'\n');
-            let _ = nix::unistd::write(&holding.claim.exit, &line);
-        }
+        let _ = nix::unistd::write(&holding.claim.exit, &record.encode_line());
     }
     if holding.kind.shared_pids {
         kill_rest(&holding, signals);
@@ -118,7 +139,7 @@ fn tidy_up(
         record_dropped(dropped);
     }
     if matches!(&told, Err(e) if e.is_for_want_of_space()) {
-        told = events::tell_end(&holding, executed);
+        told = events::tell_end(&holding, end, state);
     }
     let Holding {
         wire,

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_common::exit_record::ExitRecord;
+use holdfast_common::identity::Identity;
 use holdfast_common::sys::process::become_subreaper;
 use holdfast_common::sys::{pidfd, signal};
 use mio::unix::SourceFd;
@@ -36,6 +37,7 @@ use crate::memory::{self, Memory};
 use crate::output::Tells;
 use crate::{events, log as shim_log, record};
 use control::{Control, Request};
+use leave::Seen;
 use time::{Process, Time};
 use watch::Watch;
 
@@ -110,8 +112,8 @@ struct Hold {
     control: Control,
     /// Whether the process, which is not our child, has ended and is not reaped. Kernels before 6.9 do not tell when it is.
     ending: bool,
-    /// Whether the process has executed a program, as far as that was seen: whether its container was started.
-    executed: Option<bool>,
+    /// What was seen of the process while it was there.
+    seen: Seen,
     /// The time that the process may run, once it has begun.
     time: Option<Time>,
     /// How the process ended, while that is not on record yet.
@@ -160,7 +162,7 @@ impl Hold {
             watch,
             control,
             ending: false,
-            executed: None,
+            seen: Seen::default(),
             time: Time::begun(),
             ended: None,
             unrecorded: false,
@@ -251,7 +253,11 @@ impl Hold {
                 }
             }
             if self.record() {
-                return Ok(leave::leave(self.holding, self.executed, &self.signals));
+                let end = leave::End {
+                    record: self.ended,
+                    seen: self.seen,
+                };
+                return Ok(leave::leave(self.holding, &end, &self.signals));
             }
             if reexec {
                 self.replace_self();
@@ -352,11 +358,21 @@ impl Hold {
         Ok(false)
     }
 
-    /// Whether it has executed a program by now: once it is reaped, nobody can tell.
+    /// Whether it has executed a program by now, and who it is: once it is reaped, nobody can tell.
     fn look_at_program(&mut self) {
-        if self.executed != Some(true) {
-            self.executed = self.watch.has_executed().or(self.executed);
+        if self.seen.executed == Some(true) {
+            return;
         }
+        let Some(stat) = self.watch.stat() else {
+            return;
+        };
+        self.seen.executed = Some(stat.has_executed());
+        // Nobody else can have a child's pid.
+        let is_child = self.holding.pidfd.is_none();
+        self.seen.identity = is_child.then_some(Identity {
+            pid: self.holding.pid,
+            start_time: stat.start_time,
+        });
     }
 
     fn end(&mut self, record: ExitRecord) {
@@ -389,7 +405,7 @@ impl Hold {
         let Some(kills) = memory.untold() else {
             return;
         };
-        let executed = self.watch.has_executed();
+        let executed = self.watch.stat().map(|stat| stat.has_executed());
         let told = events::tell_kills(&self.holding, executed, kills);
         if let Some(memory) = &mut self.holding.memory {
             memory.told(told.map(|()| kills));
@@ -480,8 +496,11 @@ impl Hold {
         }
         match record.write(Path::new(".")) {
             Ok(()) => true,
-            // Somebody removed the directory: there is nothing to record in.
-            Err(e) if e.is_absent() => true,
+            // Somebody removed the directory: there is nothing to record in, and so nothing to tell of.
+            Err(e) if e.is_absent() => {
+                self.ended = None;
+                true
+            }
             Err(e) => {
                 if !std::mem::replace(&mut self.unrecorded, true) {
                     log::error!("{e}; trying again until there is space");

@@ -38,9 +38,9 @@ impl Watch {
         }
     }
 
-    /// Whether it has executed a program since the runtime forked it; `None` when it is gone.
-    pub fn has_executed(&self) -> Option<bool> {
-        Stat::read(self.pid).ok().map(|stat| stat.has_executed())
+    /// What the kernel says of it; `None` when it is gone.
+    pub fn stat(&self) -> Option<Stat> {
+        Stat::read(self.pid).ok()
     }
 
     /// Reaps until nothing is left to reap. A subreaper's children are many; one of them may be the process.

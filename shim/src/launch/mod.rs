@@ -135,7 +135,7 @@ impl Launching {
         let memory = (!state.exec)
             .then(|| memory::begin(identity.pid, restored))
             .flatten();
-        events::tell_beginning(&state, identity);
+        events::tell_launch(&state, identity);
         // The launcher's stdio is the launcher's.
         fd::null_stdio().map_err(Error::io("open", "/dev/null"))?;
         self.launcher.report(&Report::ready(identity));

@@ -1,9 +1,10 @@
 //! Which cgroup counts a container's kills for want of memory, found the way the kernel tells it: `/proc/PID/cgroup` and
 //! `/proc/self/mountinfo` (cgroups(7)), version 1, 2 or both beside each other.
 
-use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+
+use holdfast_common::kernel_file;
 
 /// Version 1's file with the line `oom_kill N`, and the one to watch it by (kernel: admin-guide/cgroup-v1/memory, 10).
 pub const V1_COUNTER: &str = "memory.oom_control";
@@ -16,8 +17,8 @@ const PROCS: &str = "cgroup.procs";
 /// The directory of the cgroup that a process's memory is counted in; `None` where there is no such, where it is the
 /// top of its hierarchy, or where it is ours too: what is counted there says nothing about a container.
 pub fn of(proc: &Path, pid: i32) -> Option<PathBuf> {
-    let read = |who: &str| fs::read_to_string(proc.join(who).join("cgroup")).ok();
-    let mountinfo = fs::read(proc.join("self/mountinfo")).ok()?;
+    let read = |who: &str| kernel_file::read_text(proc.join(who).join("cgroup")).ok();
+    let mountinfo = kernel_file::read(proc.join("self/mountinfo")).ok()?;
     let (theirs, ours) = (read(&pid.to_string())?, read("self")?);
     let mounts = Mounts::parse(&mountinfo);
     let dir = mounts.place(&theirs)?;
@@ -26,7 +27,7 @@ pub fn of(proc: &Path, pid: i32) -> Option<PathBuf> {
 
 /// Whether processes are in it that were not made for this container: right after its creation it has one alone.
 pub fn is_shared(dir: &Path, pid: i32) -> bool {
-    let procs = fs::read_to_string(dir.join(PROCS)).unwrap_or_default();
+    let procs = kernel_file::read_text(dir.join(PROCS)).unwrap_or_default();
     procs.lines().any(|line| line.trim() != pid.to_string())
 }
 
@@ -135,6 +136,7 @@ fn unescape(field: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const HYBRID: &str = "\
 25 20 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw
