@@ -1,7 +1,7 @@
 //! Many processes, one descriptor: an epoll over their `exit` FIFOs. Level-triggered, so that nothing is lost when an
 //! event is not taken at once; a process leaves the set with its event, so that nothing comes twice.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -46,9 +46,16 @@ pub struct Monitor {
     /// Readable while `pending` has something.
     known: EventFd,
     watched: HashMap<u64, End>,
+    /// Where each of them is, so that ten thousand are not searched for each that is added.
+    tokens: HashMap<Name, u64>,
     pending: VecDeque<Event>,
+    /// Whom those are about.
+    told: HashSet<Name>,
     next_token: u64,
 }
+
+/// A process's.
+type Name = (ContainerId, ProcessId);
 
 /// The token of `known`.
 const KNOWN: u64 = 0;
@@ -67,7 +74,9 @@ impl Monitor {
                 epoll,
                 known,
                 watched: HashMap::new(),
+                tokens: HashMap::new(),
                 pending: VecDeque::new(),
+                told: HashSet::new(),
                 next_token: KNOWN + 1,
             })
         };
@@ -88,6 +97,8 @@ impl Monitor {
         let interest = EpollEvent::new(EpollFlags::EPOLLIN, self.next_token);
         let added = self.epoll.add(&end, interest);
         added.map_err(|e| failed("watch a process with")(e.into()))?;
+        let name = (end.container.clone(), end.process.clone());
+        self.tokens.insert(name, self.next_token);
         self.watched.insert(self.next_token, end);
         self.next_token += 1;
         Ok(())
@@ -95,13 +106,24 @@ impl Monitor {
 
     /// Watches a process no longer; an event of it that nobody took is dropped.
     pub fn remove(&mut self, container: &ContainerId, process: &ProcessId) {
-        let is_it = |end: &End| end.container == *container && end.process == *process;
-        for (_, end) in self.watched.extract_if(|_, end| is_it(end)) {
-            // It is there; closing it would take it out as well.
-            let _ = self.epoll.delete(&end);
+        let name = (container.clone(), process.clone());
+        if let Some(token) = self.tokens.get(&name).copied() {
+            self.forget(token);
         }
-        self.pending
-            .retain(|event| event.container != *container || event.process != *process);
+        if self.told.remove(&name) {
+            self.pending
+                .retain(|event| event.container != *container || event.process != *process);
+        }
+    }
+
+    /// Watches no longer what has this token.
+    fn forget(&mut self, token: u64) -> Option<End> {
+        let end = self.watched.remove(&token)?;
+        self.tokens
+            .remove(&(end.container.clone(), end.process.clone()));
+        // It is there; closing it would take it out as well.
+        let _ = self.epoll.delete(&end);
+        Some(end)
     }
 
     /// How many processes are watched whose event has not been taken.
@@ -123,6 +145,8 @@ impl Monitor {
         let deadline = Deadline::after(timeout);
         loop {
             if let Some(event) = self.pending.pop_front() {
+                self.told
+                    .remove(&(event.container.clone(), event.process.clone()));
                 if self.pending.is_empty() {
                     // It was written to by every push; nobody else reads it.
                     let _ = self.known.read();
@@ -165,11 +189,9 @@ impl Monitor {
         if matches!(seen, Ok(None)) {
             return Ok(());
         }
-        let Some(end) = self.watched.remove(&token) else {
+        let Some(end) = self.forget(token) else {
             return Ok(());
         };
-        // As in `remove`.
-        let _ = self.epoll.delete(&end);
         match seen {
             Ok(Some(event)) => self.push(event),
             Ok(None) => Ok(()),
@@ -182,6 +204,8 @@ impl Monitor {
     }
 
     fn push(&mut self, event: Event) -> Result<()> {
+        self.told
+            .insert((event.container.clone(), event.process.clone()));
         self.pending.push_back(event);
         self.known.write(1).map_err(|e| failed("write")(e.into()))?;
         Ok(())
