@@ -164,6 +164,8 @@ impl Sandbox {
             ("HOLDFAST_ROOT", self.root()),
             ("HOLDFAST_RUNTIME_ROOT", self.runtime_root()),
             ("HOLDFAST_SHIM", binaries::shim()),
+            // Most tests look into the FIFOs; what is usual without this, presets.rs tests.
+            ("HOLDFAST_STDIO", "fifo".into()),
         ];
         // Which one is the default is tested, too.
         if runtime::name() != runtime::RUNC {

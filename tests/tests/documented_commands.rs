@@ -73,6 +73,8 @@ impl<'a> Reader<'a> {
         if let Some(criu) = &criu {
             bash.env("HOLDFAST_CRIU", criu.path());
         }
+        // A reader has not said where output goes.
+        bash.env_remove("HOLDFAST_STDIO");
         let mut terminal = sandbox.spawn_on_terminal(&bash, 250, 50);
         terminal.type_in("PS1='<<<$?''>>>'; PS2=\n");
         terminal.expect("<<<0>>>");
@@ -98,8 +100,11 @@ impl<'a> Reader<'a> {
             self.sandbox.run_ok(["delete", "-f", ID]);
         }
         if command.starts_with("cd ") && !self.web_is_there() {
-            self.sandbox
-                .run_ok(["run", "-d", "-b", self.bundle.arg(), ID]);
+            let mut run = self
+                .sandbox
+                .holdfast(["run", "-d", "-b", self.bundle.arg(), ID]);
+            run.env_remove("HOLDFAST_STDIO");
+            assert!(self.sandbox.output_of(run).status.success());
         }
         if command.contains("--seccomp-agent-store") {
             let socket = self.sandbox.path().join("agent.sock");

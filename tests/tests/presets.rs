@@ -254,3 +254,75 @@ fn stdio_is_what_the_flags_say_or_the_variable() {
     assert_eq!(out, said(sandbox.path().join("in").to_str().unwrap()));
     sandbox.assert_clean();
 }
+
+#[test]
+fn output_in_the_background_is_logged_unless_somebody_says_otherwise() {
+    let sandbox = Sandbox::new("pre-log");
+    let bundle = sandbox.sh("echo out; echo err >&2");
+    let policies = |preset: Option<&str>, words: &[&str]| {
+        let id = sandbox.id("log");
+        let end = ["-b", bundle.arg(), &id];
+        let mut command = sandbox.holdfast(words.iter().chain(&end));
+        match preset {
+            Some(preset) => command.env("HOLDFAST_STDIO", preset),
+            None => command.env_remove("HOLDFAST_STDIO"),
+        };
+        let output = sandbox.output_of(command);
+        assert_eq!(output.status.code(), Some(0), "{}", show(&output));
+        let state = fs::read(sandbox.process_dir(&id, "init").join("process.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        sandbox.run_ok(["delete", "-f", &id]);
+        let of = |stream: &str| {
+            state["holdfast"]["output"][stream]
+                .as_str()
+                .unwrap_or("-")
+                .to_owned()
+        };
+        let stdin = state["containerdStdin"].as_str().unwrap();
+        (stdin.ends_with("/init/stdin"), of("stdout"), of("stderr"))
+    };
+    let words =
+        |fifo: bool, stdout: &str, stderr: &str| (fifo, stdout.to_owned(), stderr.to_owned());
+    let logged = words(true, "log", "log");
+    assert_eq!(policies(None, &["run", "-d"]), logged);
+    assert_eq!(policies(Some(""), &["run", "-d"]), logged);
+    assert_eq!(
+        policies(None, &["run", "-d", "--stderr", "null"]),
+        words(true, "log", "-")
+    );
+    assert_eq!(
+        policies(Some("fifo"), &["run", "-d"]),
+        words(true, "-", "-")
+    );
+    assert_eq!(
+        policies(None, &["run", "-d", "--stdio", "fifo"]),
+        words(true, "-", "-")
+    );
+    assert_eq!(
+        policies(None, &["run", "-d", "--spill-max", "1M"]),
+        words(true, "spill", "spill")
+    );
+    assert_eq!(policies(None, &["create"]), words(true, "-", "-"));
+    assert_eq!(policies(None, &["create", "--log-tag", "x"]), logged);
+
+    let id = sandbox.id("exec");
+    let sleeps = sandbox.sh("exec sleep 1000");
+    sandbox.run_ok(["run", "-d", "-b", sleeps.arg(), &id]);
+    let of_exec = |name: &str, words: &[&str]| {
+        let mut command = sandbox.holdfast(["exec", "--exec-id", name]);
+        command.args(words).args([&id, "true"]);
+        command.env_remove("HOLDFAST_STDIO");
+        let output = sandbox.output_of(command);
+        assert_eq!(output.status.code(), Some(0), "{}", show(&output));
+        let state = fs::read(sandbox.process_dir(&id, name).join("process.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        sandbox.run_ok(["wait", &id, name]);
+        state["holdfast"]["output"]["stdout"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    assert_eq!(of_exec("logged", &["-d"]).as_deref(), Some("log"));
+    assert_eq!(of_exec("fifo", &["-d", "--stdio", "fifo"]), None);
+    sandbox.run_ok(["delete", "-f", &id]);
+    sandbox.assert_clean();
+}

@@ -29,7 +29,7 @@ pub struct StartArgs {
 pub fn create(args: &CreateArgs, globals: &Globals) -> Result<u8> {
     let driver = globals.driver()?;
     let options = CreateOptions::default();
-    args.launch.create_and_leave(&driver, options, |_| Ok(()))
+    args.launch.create_and_leave(&driver, options)
 }
 
 /// Starts a created container.

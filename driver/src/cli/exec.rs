@@ -12,7 +12,7 @@ use serde_json::json;
 use super::ending::EndingArgs;
 use super::error::{Error, Result};
 use super::globals::Globals;
-use super::launch::{console_socket, write_pid_file};
+use super::launch::{Reader, console_socket, write_pid_file};
 use super::logging::Reporter;
 use super::run::{let_go, signals_failed, status_code};
 use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals, window};
@@ -141,7 +141,9 @@ pub fn exec(args: &ExecArgs, globals: &Globals, reporter: Reporter) -> Result<u8
         .as_deref()
         .map(|socket| console_socket(socket, spec.has_terminal()));
     let options = ExecOptions {
-        stdio: args.stdio.policies()?,
+        stdio: args
+            .stdio
+            .policies(Reader::when(args.detach).usual(args.console_socket.as_deref()))?,
         preserve_fds: args.preserve_fds,
         console_socket: console_socket.transpose()?,
         auto_remove: args.rm,

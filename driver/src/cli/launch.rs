@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holdfast::{
-    Container, ContainerId, CreateOptions, Driver, Process, ProcessSpec, RestartPolicy,
+    Container, ContainerId, CreateOptions, Driver, Policy, Process, ProcessSpec, RestartPolicy,
 };
 
 use super::ending::EndingArgs;
@@ -15,6 +15,33 @@ use super::listen;
 use super::run::{signal_code, signals_failed};
 use super::session::{Impatience, Signals};
 use super::stdio::StdioArgs;
+
+/// Who reads what a process writes, as far as the command line tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// We do, or the caller has readers of its own.
+    There,
+    /// Nobody, until somebody comes and looks.
+    Absent,
+}
+
+impl Reader {
+    /// Of a process that is left to its shim, or is not.
+    pub fn when(detached: bool) -> Self {
+        match detached {
+            true => Self::Absent,
+            false => Self::There,
+        }
+    }
+
+    /// Where the streams go when nothing says so; a terminal that is sent to a socket is its receiver's.
+    pub fn usual(self, console_socket: Option<&Path>) -> Policy {
+        match (self, console_socket) {
+            (Self::Absent, None) => Policy::Log,
+            (Self::Absent, Some(_)) | (Self::There, _) => Policy::Fifo,
+        }
+    }
+}
 
 /// Flags of `create` and `run`.
 #[derive(Debug, Args)]
@@ -120,14 +147,21 @@ impl LaunchArgs {
     ///
     /// # Errors
     /// The library's; the pid file cannot be written. Nothing is left behind then.
-    pub fn create(&self, driver: &Driver, base: CreateOptions) -> Result<Container> {
+    pub fn create(
+        &self,
+        driver: &Driver,
+        base: CreateOptions,
+        reader: Reader,
+    ) -> Result<Container> {
         let bundle = absolute(self.bundle())?;
         let console_socket = self.console_socket.as_deref().map(|socket| {
             let terminal = ProcessSpec::of_bundle(&bundle)?.has_terminal();
             console_socket(socket, terminal)
         });
         let options = CreateOptions {
-            stdio: self.stdio.policies()?,
+            stdio: self
+                .stdio
+                .policies(reader.usual(self.console_socket.as_deref()))?,
             labels: self.labels.clone(),
             no_pivot_root: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
@@ -145,25 +179,19 @@ impl LaunchArgs {
         Ok(container)
     }
 
-    /// As [`LaunchArgs::create`], with one more step, for a container that is left to itself then. Whoever asks us to end before
-    /// that step, with Ctrl-C, does not want the container; the shim, which has no terminal, would go on without us.
+    /// As [`LaunchArgs::create`], for a container that is left to itself then. Whoever asks us to end meanwhile, with Ctrl-C, does
+    /// not want the container; the shim, which has no terminal, would go on without us.
     ///
     /// # Errors
-    /// As [`LaunchArgs::create`]; the step's. Nothing is left behind then.
-    pub fn create_and_leave(
-        &self,
-        driver: &Driver,
-        base: CreateOptions,
-        step: impl FnOnce(&Container) -> Result<()>,
-    ) -> Result<u8> {
+    /// As [`LaunchArgs::create`].
+    pub fn create_and_leave(&self, driver: &Driver, base: CreateOptions) -> Result<u8> {
         let mut signals = Signals::catch_own().map_err(signals_failed)?;
         let _impatience = Impatience::begin().map_err(signals_failed)?;
-        let container = self.create(driver, base)?;
+        let container = self.create(driver, base, Reader::There)?;
         if let Some(signal) = signals.ending() {
             container.delete(true)?;
             return Ok(signal_code(signal));
         }
-        undo_unless(&container, || step(&container))?;
         Ok(0)
     }
 

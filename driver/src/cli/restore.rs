@@ -6,7 +6,7 @@ use holdfast::{Container, CreateOptions, Driver, RestoreOptions};
 use super::checkpoint::{CriuArgs, PlaceArgs};
 use super::error::{Error, Result};
 use super::globals::{Globals, absolute};
-use super::launch::LaunchArgs;
+use super::launch::{LaunchArgs, Reader};
 use super::logging::Reporter;
 use super::progress::Progress;
 use super::run::{Foreground, Run};
@@ -72,7 +72,9 @@ pub fn restore(args: &RestoreArgs, globals: &Globals, reporter: Reporter) -> Res
                     args.launch.write_pid_file(last)?;
                     Ok(last.clone())
                 }
-                None => args.launch.create(&driver, options),
+                None => args
+                    .launch
+                    .create(&driver, options, Reader::when(args.detach)),
             }
         },
     };

@@ -9,7 +9,7 @@ use holdfast_common::output::Moved;
 use super::checkpoint::NameOrPath;
 use super::error::{Error, Result};
 use super::globals::Globals;
-use super::launch::{LaunchArgs, undo_unless};
+use super::launch::{LaunchArgs, Reader, undo_unless};
 use super::logging::Reporter;
 use super::progress::Progress;
 use super::session::{DetachKeys, Impatience, Options, Outcome, Session, Signals, window};
@@ -67,7 +67,8 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
     let run = Run {
         create: &|options| {
             let _progress = shown.clone().map(Progress::begin);
-            args.launch.create(&driver, options)
+            args.launch
+                .create(&driver, options, Reader::when(args.detach))
         },
         stays: false,
     };

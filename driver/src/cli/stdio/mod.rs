@@ -17,7 +17,7 @@ const PRESET: &str = "HOLDFAST_STDIO";
 /// Where a process's streams go.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct StdioArgs {
-    /// Where the streams go: fifo, log, spill, inherit, null or file:PATH [env: HOLDFAST_STDIO] [default: fifo]
+    /// Where the streams go: fifo, log, spill, inherit, null or file:PATH [env: HOLDFAST_STDIO] [default: fifo; log with --detach]
     #[arg(long, value_name = "POLICY")]
     stdio: Option<PolicyWord>,
     /// Where stdin comes from [default: as --stdio; null for file]
@@ -67,15 +67,15 @@ impl StdioArgs {
         *self != Self::default()
     }
 
-    /// The policies that the flags and the environment ask for.
+    /// The policies that the flags and the environment ask for, or else `usual`.
     ///
     /// # Errors
     /// `HOLDFAST_STDIO` is no policy.
-    pub fn policies(&self) -> Result<Stdio> {
-        self.with_preset(std::env::var(PRESET).ok().as_deref())
+    pub fn policies(&self, usual: Policy) -> Result<Stdio> {
+        self.resolve(usual, std::env::var(PRESET).ok().as_deref())
     }
 
-    fn with_preset(&self, preset: Option<&str>) -> Result<Stdio> {
+    fn resolve(&self, usual: Policy, preset: Option<&str>) -> Result<Stdio> {
         let preset = match preset {
             Some(word) if !word.is_empty() => Some(word.parse().map_err(Error::BadPreset)?),
             _ => None,
@@ -85,12 +85,12 @@ impl StdioArgs {
         let streams = [&self.stdin, &self.stdout, &self.stderr];
         let all = match self.stdio.clone().or(preset) {
             Some(PolicyWord(policy)) => policy,
-            None if streams.into_iter().any(Option::is_some) => Policy::default(),
+            None if streams.into_iter().any(Option::is_some) => usual,
             // Whoever says how a log is written means that there is one.
             None => match (&log, &spill) {
                 (Some(_), None) => Policy::Log,
                 (None, Some(_)) => Policy::Spill,
-                _ => Policy::default(),
+                _ => usual,
             },
         };
         let own = |word: &Option<PolicyWord>| word.clone().map(|word| word.0);
@@ -185,25 +185,37 @@ mod tests {
             log_max_size: Some(0),
             ..args(None, None)
         };
-        let stdio = logged.with_preset(None).unwrap();
+        let stdio = logged.resolve(Policy::Fifo, None).unwrap();
         assert_eq!((&stdio.stdin, &stdio.stdout), (&Policy::Fifo, &Policy::Log));
         assert_eq!(stdio.log.unwrap().max_size, 0);
         assert_eq!(stdio.spill, None);
         assert_eq!(
-            logged.with_preset(Some("spill")).unwrap().stdout,
+            logged.resolve(Policy::Fifo, Some("spill")).unwrap().stdout,
             Policy::Spill
         );
         let own = StdioArgs {
             stdout: Some(PolicyWord(Policy::Fifo)),
             ..logged
         };
-        assert_eq!(own.with_preset(None).unwrap().stderr, Policy::Fifo);
+        assert_eq!(
+            own.resolve(Policy::Fifo, None).unwrap().stderr,
+            Policy::Fifo
+        );
         let spilled = StdioArgs {
             spill_max: Some(7),
             ..args(None, None)
         };
-        let stdio = spilled.with_preset(None).unwrap();
+        let stdio = spilled.resolve(Policy::Fifo, None).unwrap();
         assert_eq!((stdio.stderr, stdio.spill.unwrap().max), (Policy::Spill, 7));
+    }
+
+    #[test]
+    fn what_is_usual_is_so_for_streams_of_which_nothing_else_is_said() {
+        let usual = |args: StdioArgs, preset| args.resolve(Policy::Log, preset).unwrap();
+        assert_eq!(usual(args(None, None), None), Stdio::all(Policy::Log));
+        assert_eq!(usual(args(None, None), Some("fifo")), Stdio::default());
+        let mixed = usual(args(None, Some("null")), None);
+        assert_eq!((mixed.stdout, mixed.stderr), (Policy::Log, Policy::Null));
     }
 
     #[test]
@@ -214,7 +226,7 @@ mod tests {
                 log_path: Some(path.into()),
                 ..StdioArgs::default()
             };
-            args.with_preset(None)
+            args.resolve(Policy::Fifo, None)
                 .map(|stdio| stdio.log.unwrap().drivers)
         };
         let file = |path: &str| LogDriver::Cri {
@@ -235,23 +247,39 @@ mod tests {
     fn a_stream_s_own_flag_goes_before_all_and_all_before_the_environment() {
         let null = Stdio::all(Policy::Null);
         let fifo = Stdio::default();
-        assert_eq!(args(None, None).with_preset(None).unwrap(), fifo);
-        assert_eq!(args(None, None).with_preset(Some("")).unwrap(), fifo);
-        assert_eq!(args(None, None).with_preset(Some("null")).unwrap(), null);
+        assert_eq!(args(None, None).resolve(Policy::Fifo, None).unwrap(), fifo);
         assert_eq!(
-            args(Some("null"), None)
-                .with_preset(Some("inherit"))
+            args(None, None).resolve(Policy::Fifo, Some("")).unwrap(),
+            fifo
+        );
+        assert_eq!(
+            args(None, None)
+                .resolve(Policy::Fifo, Some("null"))
                 .unwrap(),
             null
         );
-        let mixed = args(Some("null"), Some("fifo")).with_preset(None).unwrap();
+        assert_eq!(
+            args(Some("null"), None)
+                .resolve(Policy::Fifo, Some("inherit"))
+                .unwrap(),
+            null
+        );
+        let mixed = args(Some("null"), Some("fifo"))
+            .resolve(Policy::Fifo, None)
+            .unwrap();
         assert_eq!((mixed.stdout, mixed.stderr), (Policy::Null, Policy::Fifo));
-        assert!(args(None, None).with_preset(Some("nonsense")).is_err());
+        assert!(
+            args(None, None)
+                .resolve(Policy::Fifo, Some("nonsense"))
+                .is_err()
+        );
     }
 
     #[test]
     fn a_file_for_all_is_written_and_not_read() {
-        let stdio = args(Some("file:/x/log"), None).with_preset(None).unwrap();
+        let stdio = args(Some("file:/x/log"), None)
+            .resolve(Policy::Fifo, None)
+            .unwrap();
         assert_eq!(stdio.stdin, Policy::Null);
         assert_eq!(stdio.stdout, Policy::File("/x/log".into()));
         assert_eq!(stdio.stderr, Policy::File("/x/log".into()));
