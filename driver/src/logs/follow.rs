@@ -85,7 +85,8 @@ pub(super) struct Follow {
     epoll: Epoll,
     /// Held for the epoll instance, which tells when it is time.
     _until: Option<TimerFd>,
-    patience: TimerFd,
+    /// Runs once the process has ended.
+    patience: Option<TimerFd>,
     shim_timeout: Duration,
     /// What was told and not yet looked at.
     news: News,
@@ -104,7 +105,6 @@ impl Follow {
         let make = || -> nix::Result<_> {
             let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-            let patience = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
             let until = match query.until {
                 Some(at) => Some(timer_at(at, flags)?),
                 None => None,
@@ -112,20 +112,19 @@ impl Follow {
             let readable = EpollFlags::EPOLLIN;
             epoll.add(known, Token::Known.event(readable))?;
             epoll.add(&watch, Token::Watch.event(readable))?;
-            epoll.add(&patience, Token::Patience.event(readable))?;
             if let Some(until) = &until {
                 epoll.add(until, Token::Until.event(readable))?;
             }
-            Ok((epoll, until, patience))
+            Ok((epoll, until))
         };
         let made = make().map_err(|e| Error::io("wait for", log)(e.into()));
-        let (epoll, until, patience) = made?;
+        let (epoll, until) = made?;
         Ok(Self {
             watch,
             life: Life::new(end),
             epoll,
             _until: until,
-            patience,
+            patience: None,
             shim_timeout: query.shim_timeout.unwrap_or(PATIENCE),
             // Nobody has looked yet.
             news: News {
@@ -317,14 +316,24 @@ impl Follow {
         }
     }
 
-    fn set_patience(&self, begins: bool) -> Result<()> {
-        let set = if begins {
+    /// Begins to wait for a shim that has something left to write, or ends it.
+    fn set_patience(&mut self, begins: bool) -> Result<()> {
+        // The kernel forgets it with its descriptor.
+        self.patience = None;
+        if !begins {
+            return Ok(());
+        }
+        let make = || -> nix::Result<_> {
+            let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+            let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
             let after = Expiration::OneShot(TimeSpec::from_duration(self.shim_timeout));
-            self.patience.set(after, TimerSetTimeFlags::empty())
-        } else {
-            self.patience.unset()
+            timer.set(after, TimerSetTimeFlags::empty())?;
+            self.epoll
+                .add(&timer, Token::Patience.event(EpollFlags::EPOLLIN))?;
+            Ok(timer)
         };
-        set.map_err(|e| self.failed(e))
+        self.patience = Some(make().map_err(|e| self.failed(e))?);
+        Ok(())
     }
 
     fn failed(&self, e: nix::Error) -> Error {
