@@ -97,7 +97,8 @@ fn every_command_of_the_page_prints_what_it_says() {
         } else {
             bundle
         };
-        sandbox.run_ok(["run", "-d", "-b", bundle.arg(), id]);
+        // As without the flag, where nobody presets another.
+        sandbox.run_ok(["run", "-d", "--stdio", "log", "-b", bundle.arg(), id]);
     }
     let ours = |text: &str| {
         let mut text = text.to_owned();
