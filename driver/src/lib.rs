@@ -115,7 +115,7 @@ pub use holdfast_common::time_limit::{Deadline, TimeLimit};
 pub use inspect::{Condition, ContainerInspection, Diagnosis, Inspection};
 pub use kept::Leftover;
 pub use libcontainer::LibcontainerStatus;
-pub use logs::{LogEntry, LogQuery, Logs, Missing};
+pub use logs::{BadLogCursor, LogCursor, LogEntry, LogQuery, Logs, Missing};
 pub use monitor::{Event, EventKind, Monitor};
 pub use options::{CreateOptions, DriverBuilder, ExecOptions};
 pub use process::Process;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use holdfast_common::log_entry::Entry;
 
+use super::cursor::Spot;
 use super::file::{FileId, LogFile, open};
 use super::format::Format;
 use super::source::Source;
@@ -21,7 +22,7 @@ use super::source::Source;
 const MOST: u32 = 10_000;
 
 /// A place in a log: before everything that comes later in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// Which of its files, counted from the oldest that there was.
     pub file: u64,
@@ -160,6 +161,37 @@ impl Chain {
         Ok(Place { file, offset })
     }
 
+    /// Up to where it was read; `None` while there is no file.
+    pub fn here(&self) -> Option<Place> {
+        self.files.front().map(|file| Place {
+            file: self.first,
+            offset: file.offset(),
+        })
+    }
+
+    /// A place as what outlives us; `None` when its file is not open.
+    pub fn spot(&self, place: Place) -> Option<Spot> {
+        let number = usize::try_from(place.file.checked_sub(self.first)?).ok()?;
+        self.files.get(number).map(|file| Spot {
+            file: file.id(),
+            offset: place.offset,
+        })
+    }
+
+    /// The place that somebody had come to; `None` when that file is not there any more.
+    pub fn find(&self, spot: Spot) -> io::Result<Option<Place>> {
+        let number = self.files.iter().position(|file| file.id() == spot.file);
+        let Some(number) = number else {
+            return Ok(None);
+        };
+        let is_cut = self.files[number].len()? < spot.offset;
+        Ok(Some(Place {
+            file: self.first + number as u64,
+            // Somebody has emptied it: what is in it is new.
+            offset: if is_cut { 0 } else { spot.offset },
+        }))
+    }
+
     /// Leaves out what is before; it must be where a line begins.
     pub fn skip_to(&mut self, place: Place) {
         while self.first < place.file && self.files.len() > 1 {
@@ -179,8 +211,9 @@ impl Chain {
         Ok(())
     }
 
-    /// The next entry, and where it begins; `None` when there is none yet. `ended` says that nobody writes any more.
-    pub fn next(&mut self, ended: bool) -> io::Result<Option<(Place, Entry<'static>)>> {
+    /// The next entry, and where it begins, in the log and in its file; `None` when there is none yet. `ended` says that nobody
+    /// writes any more.
+    pub fn next(&mut self, ended: bool) -> io::Result<Option<(Place, Spot, Entry<'static>)>> {
         let mut over = false;
         loop {
             let number = self.first;
@@ -196,8 +229,12 @@ impl Chain {
                             offset,
                         };
                         let entry = owned(entry);
+                        let spot = Spot {
+                            file: file.id(),
+                            offset,
+                        };
                         self.skipped += file.take_skipped();
-                        return Ok(Some((place, entry)));
+                        return Ok(Some((place, spot, entry)));
                     }
                     Err(_) if line.is_empty() => {}
                     Err(_) => self.skipped += 1,

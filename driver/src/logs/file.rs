@@ -21,10 +21,10 @@ const LONGEST: usize = 8 << 20;
 /// What tells a file from others, also from those that get its inode number after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct FileId {
-    device: u64,
-    inode: u64,
+    pub device: u64,
+    pub inode: u64,
     /// As far as the file system keeps it (statx(2), `STATX_BTIME`).
-    born: Option<SystemTime>,
+    pub born: Option<SystemTime>,
 }
 
 impl FileId {
@@ -115,6 +115,11 @@ impl LogFile {
         (self.taken, self.searched, self.filled) = (0, 0, 0);
         self.base = offset;
         self.overlong = false;
+    }
+
+    /// Up to where its lines were taken.
+    pub fn offset(&self) -> u64 {
+        self.base + self.taken as u64
     }
 
     /// Reads nothing beyond.

@@ -7,6 +7,7 @@
 //! | `file` | one file, by lines |
 //! | `chain` | all its files as one, over rotations |
 //! | `tail` | where the last so many lines begin |
+//! | `cursor` | how far it was read |
 //! | `select` | which entries are wanted; pieces as lines |
 //! | `watch` | what says that there may be more |
 //! | `life` | whether there may be more |
@@ -16,6 +17,7 @@
 //! once; one that stops holds open what it has not read yet, up to as many files as are kept, and misses what comes after that.
 
 mod chain;
+mod cursor;
 mod file;
 mod follow;
 mod format;
@@ -27,6 +29,7 @@ mod tail;
 mod tests;
 mod watch;
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -38,9 +41,11 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::process::Process;
-use chain::Chain;
+use chain::{Chain, Place};
+pub use cursor::{BadLogCursor, LogCursor};
 use follow::{Follow, Outlook};
 use select::{Join, Select};
+use tail::{Beginning, STREAMS, index};
 
 /// One line of a log, or a piece of one.
 pub type LogEntry = Entry<'static>;
@@ -55,6 +60,10 @@ pub struct LogQuery {
     pub stream: Option<Stream>,
     /// The last so many lines, of the streams that are wanted.
     pub tail: Option<u64>,
+    /// What comes after a place that was reached before ([`Logs::cursor`]); `tail` does not count then. If its file was rotated
+    /// away, everything that is there comes after it, and [`Logs::missing`] says so; so it is, but for the saying, in a file that is
+    /// shorter now, because somebody has emptied it.
+    pub after: Option<LogCursor>,
     /// Lines that began then or later.
     pub since: Option<SystemTime>,
     /// Lines that began earlier.
@@ -130,11 +139,14 @@ impl Process {
             chain.stop_here().map_err(failed)?;
         }
         let mut select = Select::new(query.stream, query.since, query.until);
-        if let Some(lines) = query.tail {
-            let beginning = tail::find(&chain, lines, |stream| select.has(stream));
-            select.beginning = beginning.map_err(failed)?;
-            chain.skip_to(select.beginning.first());
-        }
+        let mut missing = Missing::default();
+        let beginning = match (query.after, query.tail) {
+            (Some(cursor), _) => resume(&chain, &cursor, &mut missing),
+            (None, Some(lines)) => tail::find(&chain, lines, |stream| select.has(stream)),
+            (None, None) => Ok(Beginning::ALL),
+        };
+        select.beginning = beginning.map_err(failed)?;
+        chain.skip_to(select.beginning.first());
         Ok(Logs {
             chain,
             select,
@@ -145,10 +157,23 @@ impl Process {
             over: false,
             known,
             is_known: true,
-            missing: Missing::default(),
+            missing,
             read: 0,
         })
     }
+}
+
+/// Where each stream goes on after a place that was reached before.
+fn resume(chain: &Chain, cursor: &LogCursor, missing: &mut Missing) -> io::Result<Beginning> {
+    let mut place = |spot| -> io::Result<Place> {
+        let found = chain.find(spot)?;
+        missing.or_more |= found.is_none();
+        Ok(found.unwrap_or_default())
+    };
+    Ok(Beginning([
+        place(cursor.of(Stream::Stdout))?,
+        place(cursor.of(Stream::Stderr))?,
+    ]))
 }
 
 impl Logs {
@@ -225,6 +250,22 @@ impl Logs {
         self.missing
     }
 
+    /// Where this has got to: whoever asks for what comes [`LogQuery::after`] it goes on after the last entry that was returned.
+    /// `None` while there is no log.
+    pub fn cursor(&self) -> Option<LogCursor> {
+        let here = self.chain.here()?;
+        let begun = self.join.as_ref().map(Join::begun).unwrap_or_default();
+        let apart = |stream| {
+            let unread = self.select.beginning.of(stream);
+            let unread = (here < unread).then(|| self.chain.spot(unread)).flatten();
+            begun[index(stream)].or(unread)
+        };
+        Some(LogCursor {
+            here: self.chain.spot(here)?,
+            apart: STREAMS.map(apart),
+        })
+    }
+
     /// The file that is written to.
     pub fn path(&self) -> &Path {
         self.chain.path()
@@ -241,7 +282,7 @@ impl Logs {
             }
             let next = self.chain.next(self.ended);
             let next = next.map_err(Error::io("read", self.chain.path()))?;
-            let Some((place, entry)) = next else {
+            let Some((place, spot, entry)) = next else {
                 return Ok(None);
             };
             self.read += entry.bytes.len();
@@ -251,7 +292,7 @@ impl Logs {
             match &mut self.join {
                 None => return Ok(Some(entry)),
                 Some(join) => {
-                    if let Some(line) = join.push(entry) {
+                    if let Some(line) = join.push(spot, entry) {
                         return Ok(Some(line));
                     }
                 }

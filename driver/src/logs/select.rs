@@ -7,6 +7,7 @@ use holdfast_common::layout::Stream;
 use holdfast_common::log_entry::Entry;
 
 use super::chain::Place;
+use super::cursor::Spot;
 use super::tail::{Beginning, index};
 
 /// A line of more bytes is not kept until it ends.
@@ -47,7 +48,7 @@ impl Select {
 
     /// Whether an entry is wanted; to be asked of each in turn.
     pub fn takes(&mut self, place: Place, entry: &Entry<'_>) -> bool {
-        if !self.has(entry.stream) || self.beginning.is_before(entry.stream, place) {
+        if !self.has(entry.stream) || place < self.beginning.of(entry.stream) {
             return false;
         }
         let in_time = || {
@@ -63,29 +64,43 @@ impl Select {
 
 /// Puts the pieces of each stream's lines together.
 #[derive(Debug, Default)]
-pub(super) struct Join([Option<Entry<'static>>; 2]);
+pub(super) struct Join([Option<Begun>; 2]);
+
+/// A line that has not ended.
+#[derive(Debug)]
+struct Begun {
+    line: Entry<'static>,
+    at: Spot,
+}
 
 impl Join {
-    /// Takes a piece; the whole line when it is the last.
-    pub fn push(&mut self, entry: Entry<'static>) -> Option<Entry<'static>> {
+    /// Takes a piece that begins there; the whole line when it is the last.
+    pub fn push(&mut self, at: Spot, entry: Entry<'static>) -> Option<Entry<'static>> {
         let begun = &mut self.0[index(entry.stream)];
-        let line = match begun.take() {
-            None => entry,
-            Some(mut line) => {
-                line.bytes.to_mut().extend_from_slice(&entry.bytes);
-                line.ends = entry.ends;
-                line
+        let now = match begun.take() {
+            None => Begun { line: entry, at },
+            Some(mut begun) => {
+                begun.line.bytes.to_mut().extend_from_slice(&entry.bytes);
+                begun.line.ends = entry.ends;
+                begun
             }
         };
-        if line.ends || line.bytes.len() >= LONGEST_LINE {
-            return Some(line);
+        if now.line.ends || now.line.bytes.len() >= LONGEST_LINE {
+            return Some(now.line);
         }
-        *begun = Some(line);
+        *begun = Some(now);
         None
     }
 
     /// What has begun and will not end.
     pub fn rest(&mut self) -> Option<Entry<'static>> {
-        self.0.iter_mut().find_map(Option::take)
+        let begun = self.0.iter_mut().find_map(Option::take);
+        begun.map(|begun| begun.line)
+    }
+
+    /// Where the lines of each stream begin that have not ended.
+    pub fn begun(&self) -> [Option<Spot>; 2] {
+        let at = |begun: &Option<Begun>| begun.as_ref().map(|begun| begun.at);
+        [at(&self.0[0]), at(&self.0[1])]
     }
 }

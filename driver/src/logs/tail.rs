@@ -19,7 +19,7 @@ const LOOK_BACK: u64 = 4 << 20;
 
 /// Where each stream begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Beginning([Place; 2]);
+pub(super) struct Beginning(pub [Place; 2]);
 
 impl Beginning {
     /// Where everything begins.
@@ -30,9 +30,9 @@ impl Beginning {
         self.0[0].min(self.0[1])
     }
 
-    /// Whether it is before a stream's.
-    pub fn is_before(&self, stream: Stream, place: Place) -> bool {
-        place < self.0[index(stream)]
+    /// Where a stream does.
+    pub fn of(&self, stream: Stream) -> Place {
+        self.0[index(stream)]
     }
 }
 

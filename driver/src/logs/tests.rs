@@ -767,3 +767,77 @@ fn readers_that_come_while_files_are_rotated_see_them_in_their_order_and_once() 
     assert!(readers > 0);
     drop(writing.join().unwrap());
 }
+
+#[test]
+fn a_reader_that_is_killed_is_followed_by_one_that_goes_on_where_it_was() {
+    for seed in 1..20 {
+        let mut random = Random(seed * 0x9e37_79b9);
+        let mut writer = Writer::new("logs-cursor", 1000, seed % 2 == 0);
+        let join = seed % 3 != 0;
+        let mut cursor: Option<LogCursor> = None;
+        let mut seen = [String::new(), String::new()];
+        let mut written = Vec::new();
+        for _ in 0..8 {
+            written.extend(random_log(&mut writer, &mut random, 20));
+            let mut logs = writer.read(&LogQuery {
+                // As text: it outlives its program.
+                after: cursor.map(|cursor| cursor.to_string().parse().unwrap()),
+                join,
+                ..followed()
+            });
+            for _ in 0..random.below(25) {
+                let Some(entry) = logs.next(NOW).unwrap() else {
+                    break;
+                };
+                let mut bytes = Vec::new();
+                entry.append_to(&mut bytes);
+                seen[tail::index(entry.stream)].push_str(std::str::from_utf8(&bytes).unwrap());
+            }
+            assert!(logs.missing().is_none());
+            cursor = logs.cursor();
+        }
+        writer.end();
+        let mut logs = writer.read(&LogQuery {
+            after: cursor,
+            join,
+            ..followed()
+        });
+        while let Some(entry) = logs.next(SOON).unwrap() {
+            let mut bytes = Vec::new();
+            entry.append_to(&mut bytes);
+            seen[tail::index(entry.stream)].push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+        for (stream, seen) in tail::STREAMS.into_iter().zip(&seen) {
+            let all = written.iter().filter(|(of, _)| *of == stream);
+            let all: String = all.map(|(_, text)| text.as_str()).collect();
+            assert_eq!(*seen, all, "seed {seed}, {stream:?}");
+        }
+    }
+}
+
+#[test]
+fn who_goes_on_after_a_file_that_is_gone_is_told_so() {
+    let mut writer = Writer::new("logs-cursor-gone", 2, false);
+    writer.out("1\n");
+    let mut logs = writer.read(&LogQuery::default());
+    assert_eq!(take(&mut logs), "1\n");
+    let after = logs.cursor();
+    drop(logs);
+    for text in ["2\n", "3\n", "four\n"] {
+        writer.rotate();
+        writer.out(text);
+    }
+    let query = LogQuery {
+        after,
+        ..LogQuery::default()
+    };
+    let mut logs = writer.read(&query);
+    assert_eq!(take(&mut logs), "3\nfour\n");
+    assert!(logs.missing().or_more);
+    // Emptied by hand, and shorter: what is in it is new.
+    let after = logs.cursor();
+    File::create(&writer.log).unwrap();
+    writer.out("5\n");
+    let mut logs = writer.read(&LogQuery { after, ..query });
+    assert_eq!(take(&mut logs), "5\n");
+}
