@@ -3,8 +3,9 @@
 //! A process is ours when its working directory is in the sandbox (shims, drivers, runtimes) or when the
 //! runtime or a cgroup named after one of our ids holds it (containers). In this order:
 //! 1. processes in the sandbox: nobody is left who would start or record anything;
-//! 2. containers, through the runtime; 3. our ids' cgroups and what is in them;
-//! 4. processes in the sandbox that 2 let loose; 5. mounts. The directory itself goes with its `TempDir`.
+//! 2. mounts: a runtime deletes what it finds below its own directories, also what a killed one has mounted there;
+//! 3. containers, through the runtime; 4. our ids' cgroups and what is in them;
+//! 5. processes in the sandbox that 3 let loose; 6. mounts again. The directory itself goes with its `TempDir`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::{Sandbox, wait};
 /// Kills and removes everything that `sandbox` has left. Never panics: it runs while a test does.
 pub fn sweep(sandbox: &Sandbox) {
     kill_processes(sandbox.path());
+    unmount(sandbox.path());
     delete_containers(sandbox);
     remove_cgroups(sandbox);
     kill_processes(sandbox.path());

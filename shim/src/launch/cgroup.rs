@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -40,15 +40,19 @@ fn is_left(dir: &Path, until: Instant) -> bool {
             ended = true;
             continue;
         };
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        if !poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
+        if !ends_until(process.as_fd(), until) {
             return false;
         }
         ended = true;
     }
     ended
+}
+
+/// Whether the process behind a pidfd ends in time.
+pub fn ends_until(process: BorrowedFd<'_>, until: Instant) -> bool {
+    let left = until.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+    poll(&mut [PollFd::new(process, PollFlags::POLLIN)], timeout).is_ok_and(|ready| ready > 0)
 }
 
 /// Where they are in each hierarchy.

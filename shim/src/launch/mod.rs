@@ -13,6 +13,7 @@
 mod cgroup;
 mod console;
 mod create;
+mod half_restored;
 pub mod listener;
 mod process;
 mod restore;

@@ -13,7 +13,7 @@ use holdfast_common::sys::signal;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::signalfd::SignalFd;
 
-use super::{cgroup, strays};
+use super::{cgroup, half_restored, strays};
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::hold::leave;
@@ -110,6 +110,10 @@ impl Done {
         // A runtime that hung may have hung over a container of somebody else's; one that succeeded did not. What it has
         // made by half it knows nothing of, and removes all the same when it is forced to.
         if self.cut_off && !may_be_ours(wire, &args, signals) {
+            return false;
+        }
+        if let Err(e) = half_restored::clear(&state, &args, &wire.id) {
+            log::error!("leave what was restored of {}: {e}", wire.id.display());
             return false;
         }
         let mut delete = runtime::command(&wire.runtime, Path::new("."), &args, "delete");
