@@ -17,8 +17,12 @@ fn hierarchies() -> Vec<PathBuf> {
         return vec![TOP.into()];
     }
     let entries = fs::read_dir(TOP).unwrap().map(|entry| entry.unwrap());
-    let tops = entries.filter(|entry| entry.file_type().unwrap().is_dir());
-    let tops: Vec<PathBuf> = tops.map(|entry| entry.path()).collect();
+    let entries = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    let dirs = entries.map(|entry| entry.path());
+    // A service manager makes directories for more than the kernel has.
+    let tops: Vec<PathBuf> = dirs
+        .filter(|dir| dir.join("cgroup.procs").exists())
+        .collect();
     assert!(!tops.is_empty(), "no cgroups in {TOP}");
     tops
 }

@@ -323,7 +323,7 @@ fn the_features_are_the_runtimes_ours_and_the_kernels() {
     let file = sandbox.path().join("out");
     for policy in holdfast["stdioPolicies"].as_array().unwrap() {
         let policy = match policy.as_str().unwrap() {
-            plain @ ("fifo" | "null" | "inherit") => plain.to_owned(),
+            plain @ ("fifo" | "null" | "inherit" | "log" | "spill") => plain.to_owned(),
             "path" => continue, // An absolute path, without a word before it.
             word => format!("{word}:{}", file.display()),
         };

@@ -221,7 +221,7 @@ mod tests {
             };
             let help = asked(["holdfast", name, "-h"]);
             assert!(help.starts_with(&verb.get_about().unwrap().to_string()));
-            assert!(help.lines().count() <= 72, "{help}");
+            assert!(help.lines().count() <= 80, "{help}");
             assert!(
                 help.lines().all(|line| line.chars().count() <= 100),
                 "{help}"
