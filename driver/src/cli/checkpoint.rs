@@ -6,7 +6,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use holdfast::{
     CgroupsMode, Checkpoint, CheckpointName, CheckpointOptions, CheckpointPlace, CheckpointStore,
     ContainerId, IdError,
@@ -15,7 +14,7 @@ use holdfast::{
 use super::error::{Error, Result};
 use super::globals::{Globals, absolute};
 use super::logging::{Reporter, one_line};
-use super::output::{Format, print, print_json};
+use super::output::{Format, print, print_json, table};
 use super::progress::Progress;
 use super::run::signals_failed;
 use super::session::Impatience;
@@ -273,16 +272,8 @@ pub fn checkpoints(args: &CheckpointsArgs, globals: &Globals, reporter: Reporter
     match args.format {
         Format::Json => print_json(&found)?,
         Format::Table => {
-            let mut table = Table::new();
-            table
-                .load_style(presets::NOTHING)
-                .set_content_arrangement(ContentArrangement::Disabled)
-                .set_header(["NAME", "CREATED", "CONTAINER", "OPTIONS"]);
-            table.add_rows(found.iter().map(cells));
-            for column in table.column_iter_mut() {
-                column.set_padding((0, 3));
-            }
-            print(&format!("{}\n", table.trim_fmt()))?;
+            let header = ["NAME", "CREATED", "CONTAINER", "OPTIONS"];
+            print(&table(header, found.iter().map(cells), &[]))?;
         }
     }
     Ok(0)

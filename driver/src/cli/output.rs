@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::error::{Error, Result};
@@ -38,6 +39,27 @@ pub fn offer(text: &str) -> Result<bool> {
         Err(e) => Err(Error::io("write", "stdout", e)),
         Ok(()) => Ok(true),
     }
+}
+
+/// A table for people, as wide as what is in it; the columns of these numbers end flush.
+pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    flush_right: &[usize],
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header)
+        .add_rows(rows);
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 3));
+        if flush_right.contains(&number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    format!("{}\n", table.trim_fmt())
 }
 
 /// Prints a value as one line of JSON.

@@ -2,7 +2,6 @@
 //! is `ps`'s to tell.
 
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use holdfast::{Container, ContainerId, ExitRecord, Process, Status};
 use serde::Serialize;
 use serde_json::Value;
@@ -10,7 +9,7 @@ use serde_json::Value;
 use super::error::Result;
 use super::globals::Globals;
 use super::logging::{Reporter, one_line};
-use super::output::{Format, print, print_json};
+use super::output::{Format, print, print_json, table};
 
 /// Flags of `processes`.
 #[derive(Debug, Args)]
@@ -98,16 +97,8 @@ pub fn processes(args: &ProcessesArgs, globals: &Globals, reporter: Reporter) ->
     match args.format {
         Format::Json => print_json(&rows)?,
         Format::Table => {
-            let mut table = Table::new();
-            table
-                .load_style(presets::NOTHING)
-                .set_content_arrangement(ContentArrangement::Disabled)
-                .set_header(["PROCESS", "PID", "STATUS", "EXIT", "COMMAND"]);
-            table.add_rows(rows.iter().map(Row::cells));
-            for column in table.column_iter_mut() {
-                column.set_padding((0, 3));
-            }
-            print(&format!("{}\n", table.trim_fmt()))?;
+            let header = ["PROCESS", "PID", "STATUS", "EXIT", "COMMAND"];
+            print(&table(header, rows.iter().map(Row::cells), &[]))?;
         }
     }
     Ok(0)

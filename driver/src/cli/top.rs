@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use holdfast::{ContainerId, ProcessUsage};
 use nix::unistd::{Uid, User};
 
 use super::error::Result;
 use super::globals::Globals;
 use super::logging::one_line;
-use super::output::{Format, print, print_json};
+use super::output::{self, Format, print, print_json};
 use super::stats::amounts::{percent, size, time};
 
 /// Flags of `top`.
@@ -44,21 +43,8 @@ pub fn top(args: &TopArgs, globals: &Globals) -> Result<u8> {
 }
 
 fn table(processes: &[ProcessUsage]) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["PID", "USER", "CPU %", "CPU TIME", "MEMORY", "COMMAND"]);
-    for process in processes {
-        table.add_row(row(process));
-    }
-    for (number, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 3));
-        if matches!(number, 0 | 2..=4) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    format!("{}\n", table.trim_fmt())
+    let header = ["PID", "USER", "CPU %", "CPU TIME", "MEMORY", "COMMAND"];
+    output::table(header, processes.iter().map(row), &[0, 2, 3, 4])
 }
 
 fn row(process: &ProcessUsage) -> [String; 6] {

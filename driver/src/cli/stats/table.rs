@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use holdfast::stats::{Memory, NetworkInterface};
 
+use super::super::output;
 use super::Sample;
 use super::amounts::{percent, size, time};
 
@@ -18,22 +18,11 @@ const UNKNOWN: &str = "-";
 
 /// One line a container. The share of processor time is that since the sample before, else since the container began.
 pub fn table(samples: &[Sample], before: &[Sample]) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(HEADER);
-    for sample in samples {
+    let rows = samples.iter().map(|sample| {
         let earlier = before.iter().find(|earlier| earlier.id == sample.id);
-        table.add_row(row(sample, earlier));
-    }
-    for (number, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 3));
-        if number > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    format!("{}\n", table.trim_fmt())
+        row(sample, earlier)
+    });
+    output::table(HEADER, rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
 }
 
 fn row(sample: &Sample, earlier: Option<&Sample>) -> [String; 11] {
