@@ -302,6 +302,11 @@ fn output_in_the_background_is_logged_unless_somebody_says_otherwise() {
         policies(None, &["run", "-d", "--spill-max", "1M"]),
         words(true, "spill", "spill")
     );
+    // A flag that speaks of a log goes before the variable.
+    assert_eq!(
+        policies(Some("fifo"), &["run", "-d", "--log-tag", "x"]),
+        logged
+    );
     assert_eq!(policies(None, &["create"]), words(true, "-", "-"));
     assert_eq!(policies(None, &["create", "--log-tag", "x"]), logged);
 

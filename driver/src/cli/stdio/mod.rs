@@ -83,14 +83,15 @@ impl StdioArgs {
         let log = self.log()?;
         let spill = self.spill();
         let streams = [&self.stdin, &self.stdout, &self.stderr];
-        let all = match self.stdio.clone().or(preset) {
-            Some(PolicyWord(policy)) => policy,
-            None if streams.into_iter().any(Option::is_some) => usual,
+        let otherwise = preset.map_or(usual, |word: PolicyWord| word.0);
+        let all = match &self.stdio {
+            Some(PolicyWord(policy)) => policy.clone(),
+            None if streams.into_iter().any(Option::is_some) => otherwise,
             // Whoever says how a log is written means that there is one.
             None => match (&log, &spill) {
                 (Some(_), None) => Policy::Log,
                 (None, Some(_)) => Policy::Spill,
-                _ => usual,
+                _ => otherwise,
             },
         };
         let own = |word: &Option<PolicyWord>| word.clone().map(|word| word.0);
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!(stdio.spill, None);
         assert_eq!(
             logged.resolve(Policy::Fifo, Some("spill")).unwrap().stdout,
-            Policy::Spill
+            Policy::Log
         );
         let own = StdioArgs {
             stdout: Some(PolicyWord(Policy::Fifo)),
