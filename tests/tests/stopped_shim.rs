@@ -121,3 +121,46 @@ fn a_forced_delete_gets_a_stopped_shim_out_of_its_way() {
     println!("deleted after {:?}", begun.elapsed());
     sandbox.assert_clean();
 }
+
+/// What takes longer than a second is shown on a terminal, as long as it takes and nowhere else.
+#[test]
+fn whoever_upgrades_many_sees_how_far_it_is() {
+    let sandbox = Sandbox::new("progress");
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let ids = ["a", "b", "c"].map(|name| sandbox.id(name));
+    for id in &ids {
+        sandbox.run_ok(["run", "-d", "-b", bundle.arg(), id]);
+    }
+    let shim = sandbox.shim_of(&sandbox.process_dir(&ids[1], "init"));
+    stop(&sandbox, shim);
+
+    let upgrade = sandbox.holdfast(["upgrade", &ids[0], &ids[1], &ids[2]]);
+    let mut terminal = sandbox.spawn_on_terminal(&upgrade, 200, 40);
+    let before = terminal.expect("upgrade 1 of 3");
+    assert!(before.contains(&format!("{}/init: ", ids[0])), "{before:?}");
+    shim.signal(Signal::SIGCONT);
+    let (status, screen) = terminal.wait();
+    assert!(status.success(), "{screen}");
+    // What is written to stdout has lines of its own, and nothing else is left.
+    const CLEARED: &str = "\r\u{1b}[2K";
+    for id in &ids[1..] {
+        let line = format!("{CLEARED}{id}/init: ");
+        assert!(screen.contains(&line), "{screen:?}");
+    }
+    assert!(screen.ends_with(CLEARED), "{screen:?}");
+
+    stop(&sandbox, shim);
+    let upgrade = sandbox.spawn(sandbox.holdfast(["upgrade", &ids[1]]));
+    // Until it would have been shown on a terminal.
+    let since = Instant::now();
+    let is_late = || since.elapsed() > Duration::from_millis(1500);
+    sandbox.wait_until("the upgrade to take long", is_late);
+    shim.signal(Signal::SIGCONT);
+    let output = upgrade.wait();
+    assert!(output.status.success(), "{}", show(&output));
+    assert!(output.stderr.is_empty(), "{}", show(&output));
+    for id in &ids {
+        sandbox.run_ok(["delete", "-f", id]);
+    }
+    sandbox.assert_clean();
+}

@@ -1,12 +1,10 @@
 //! What is shown while something takes its time: on a terminal, after a second, on one line of stderr that is gone when it is done.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// What is over by then needs no display.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -17,41 +15,47 @@ const TURN: Duration = Duration::from_millis(100);
 /// set.
 #[derive(Debug)]
 pub struct Progress {
-    written: Arc<AtomicU64>,
+    bar: ProgressBar,
     /// Dropped first: the thread sees it, clears its line and ends.
     done: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Progress {
-    /// Begins to count.
+    /// Begins to count the time of one thing.
     pub fn begin(what: String) -> Self {
-        let written = Arc::new(AtomicU64::new(0));
-        let shown = Arc::clone(&written);
+        let progress = Self::show(what, None, "{spinner:.cyan} {prefix} {msg} {elapsed}");
+        progress.bar.set_message("…");
+        progress
+    }
+
+    /// Begins to count how many of them are done.
+    pub fn begin_many(what: &str, number: usize) -> Self {
+        let template = "{spinner:.cyan} {prefix} {pos} of {len} {elapsed}";
+        Self::show(what.to_owned(), u64::try_from(number).ok(), template)
+    }
+
+    fn show(what: String, length: Option<u64>, template: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+        // A template of ours, which is sound.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(what);
         let (done, is_done) = mpsc::channel::<()>();
+        let shown = bar.clone();
         let thread = thread::spawn(move || {
             if is_done.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
-            let bar = ProgressBar::new_spinner().with_elapsed(PATIENCE);
-            // A template of ours, which is sound.
-            if let Ok(style) =
-                ProgressStyle::with_template("{spinner:.cyan} {prefix} {msg} {elapsed}")
-            {
-                bar.set_style(style);
-            }
-            bar.set_prefix(what);
+            shown.set_draw_target(ProgressDrawTarget::stderr());
             while is_done.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
-                match shown.load(Ordering::Relaxed) {
-                    0 => bar.set_message("…"),
-                    bytes => bar.set_message(HumanBytes(bytes).to_string()),
-                }
-                bar.tick();
+                shown.tick();
             }
-            bar.finish_and_clear();
+            shown.finish_and_clear();
         });
         Self {
-            written,
+            bar,
             done: Some(done),
             thread: Some(thread),
         }
@@ -59,7 +63,17 @@ impl Progress {
 
     /// Says how much has been written.
     pub fn written(&self, bytes: u64) {
-        self.written.store(bytes, Ordering::Relaxed);
+        self.bar.set_message(HumanBytes(bytes).to_string());
+    }
+
+    /// One more of them is done.
+    pub fn done(&self) {
+        self.bar.inc(1);
+    }
+
+    /// Writes something else to the terminal meanwhile.
+    pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
     }
 }
 
