@@ -27,6 +27,13 @@ pub fn keeps_exit_statuses() -> bool {
     version() >= (6, 15)
 }
 
+/// What is said, as a number, of a process that ended with `code`, or 128 and a signal, and whose shim had adopted it: that, or 255 for
+/// what cannot be known.
+#[must_use]
+pub fn adopted_code(code: i32) -> i32 {
+    if keeps_exit_statuses() { code } else { 255 }
+}
+
 impl Sandbox {
     /// Asserts how a process is said to have ended whose shim had adopted it, and was not its parent: as it did, where the kernel
     /// keeps that; else it is unknown, and this is the reason.

@@ -115,7 +115,8 @@ impl<'a> User<'a> {
                 command.arg("-u").arg(name);
             }
         }
-        command.arg(program);
+        // As in a sandbox of root's.
+        command.arg("HOLDFAST_STDIO=fifo").arg(program);
         command.env("HOME", &self.home);
         command.env("XDG_RUNTIME_DIR", self.runtime_dir());
         command.current_dir(&self.home);

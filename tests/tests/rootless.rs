@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{Proc, Sandbox, Supervisor, User, fifo, runtime};
+use holdfast_tests::{Proc, Sandbox, Supervisor, User, fifo, kernel, runtime};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -195,7 +195,8 @@ fn a_killed_shim_is_followed_by_another_and_a_replaced_one_goes_on() {
     assert!(shown.contains("it runs, and its shim holds it"), "{shown}");
 
     let output = sandbox.feed(user.holdfast(["attach", "web"]), b"still here\n");
-    assert_eq!(output.status.code(), Some(9), "{}", show(&output));
+    let code = kernel::adopted_code(9);
+    assert_eq!(output.status.code(), Some(code), "{}", show(&output));
     assert_eq!(text(&output.stdout), "still here\n");
     user.run_ok(["delete", "web"]);
     user.assert_clean();
@@ -279,10 +280,12 @@ fn other_users_of_a_mapped_range_talk_are_adopted_and_signalled() {
     let said = user.run_ok(["recover"]);
     assert_eq!(said.matches("adopted, pid ").count(), 2, "{said}");
     user.run_ok(["kill", "--process", "job", "web", "TERM"]);
-    assert_eq!(user.run_ok(["wait", "web", "job"]), "143\n");
+    let ended = |code| format!("{}\n", kernel::adopted_code(code));
+    assert_eq!(user.run_ok(["wait", "web", "job"]), ended(143));
 
     let output = sandbox.feed(user.holdfast(["attach", "web"]), b"I am\n");
-    assert_eq!(output.status.code(), Some(5), "{}", show(&output));
+    let code = kernel::adopted_code(5);
+    assert_eq!(output.status.code(), Some(code), "{}", show(&output));
     assert_eq!(text(&output.stdout), "I am 3\n");
     user.run_ok(["delete", "web"]);
     user.assert_clean();
@@ -390,7 +393,8 @@ fn processes_that_proc_hides_are_held_and_told_all_the_same() {
     let said = user.ok(hidden(&["recover"]));
     assert!(said.starts_with("web/init: adopted, pid "), "{said}");
     user.ok(hidden(&["kill", "web", "KILL"]));
-    assert_eq!(user.ok(hidden(&["wait", "web"])), "137\n");
+    let ended = format!("{}\n", kernel::adopted_code(137));
+    assert_eq!(user.ok(hidden(&["wait", "web"])), ended);
     user.ok(hidden(&["delete", "web"]));
     user.assert_clean();
 }

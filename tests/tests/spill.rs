@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use holdfast_tests::writer::{Sequence, Writer};
-use holdfast_tests::{Gate, Sandbox, fifo};
+use holdfast_tests::{Gate, Sandbox, fifo, kernel};
 use serde_json::Value;
 
 const MIB: usize = 1 << 20;
@@ -41,8 +41,13 @@ fn at(dir: &Path) -> u64 {
 
 /// Lets a writer end, and waits until its shim has.
 fn end(sandbox: &Sandbox, id: &str, dir: &Path) {
+    end_as(sandbox, id, dir, 0);
+}
+
+/// As [`end`]: this is what is said of it.
+fn end_as(sandbox: &Sandbox, id: &str, dir: &Path, code: i32) {
     sandbox.run_ok(["close-stdin", id]);
-    assert_eq!(sandbox.run_ok(["wait", id]).trim(), "0");
+    assert_eq!(sandbox.run_ok(["wait", id]).trim(), code.to_string());
     gone(sandbox, dir);
 }
 
@@ -273,7 +278,7 @@ fn a_shim_that_is_killed_costs_a_spill_nothing() {
         }
     }
     drop(stdin);
-    end(&sandbox, &id, &dir);
+    end_as(&sandbox, &id, &dir, kernel::adopted_code(0));
     sequence.take(&late(&dir));
     assert_eq!(sequence.bytes(), writer.report().bytes);
     sandbox.run_ok(["delete", &id]);

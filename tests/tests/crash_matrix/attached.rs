@@ -46,7 +46,7 @@ fn a_launcher_and_its_shim_are_killed_while_it_is_attached() {
         let stdout = fifo::reader(&dir.join("stdout"));
         assert!(sandbox.recovered(&id).starts_with("adopted"));
         gate.open();
-        assert_eq!(sandbox.ended(&id, "init"), CODE);
+        sandbox.assert_adopted_end(&id, "init", &CODE);
         assert_eq!(text(&sandbox.read_to_end(&stdout)), "two\n");
         gone(&sandbox, &id);
         "adopted".to_owned()
