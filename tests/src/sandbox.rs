@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use nix::mount::{MsFlags, mount};
 use tempfile::TempDir;
 
 use crate::{Bundle, binaries, cleanup, dump, runtime};
@@ -36,12 +37,30 @@ impl Sandbox {
     /// When its directories cannot be made.
     #[must_use]
     pub fn new(name: &str) -> Self {
+        Self::prepared(name, Path::new(PARENT), |_| ())
+    }
+
+    /// A fresh sandbox in a directory, another sandbox's perhaps, whose files are in memory, as those below /run are.
+    ///
+    /// # Panics
+    /// When its directories cannot be made, or nothing can be mounted.
+    #[must_use]
+    pub fn in_memory(name: &str, parent: &Path) -> Self {
+        Self::prepared(name, parent, |path| {
+            let no = None::<&str>;
+            mount(Some("holdfast"), path, Some("tmpfs"), MsFlags::empty(), no)
+                .unwrap_or_else(|e| panic!("mount a tmpfs at {}: {e}", path.display()));
+        })
+    }
+
+    fn prepared(name: &str, parent: &Path, prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::Builder::new()
             .prefix(&format!("hf-{name}-"))
-            .tempdir_in(PARENT)
-            .unwrap_or_else(|e| panic!("make a sandbox in {PARENT}: {e}"));
+            .tempdir_in(parent)
+            .unwrap_or_else(|e| panic!("make a sandbox in {}: {e}", parent.display()));
         // /proc/PID/cwd, by which we know our processes, has no symbolic links in it.
         let path = fs::canonicalize(dir.path()).expect("resolve the sandbox's path");
+        prepare(&path);
         let sandbox = Self {
             _dir: dir,
             path,

@@ -1,0 +1,137 @@
+//! What a group of processes costs, by the kernel's own account: a cgroup around whoever launches, with the containers' cgroups below
+//! it. It counts what `/proc` does not show (kernel memory, pages of files in memory), and nobody else on the machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use holdfast_tests::Proc;
+use nix::unistd::getpid;
+
+/// Where cgroups are.
+const TOP: &str = "/sys/fs/cgroup";
+
+/// A cgroup, with a child that this process is in. It is removed by who keeps the place, when this process is no more.
+pub struct Meter {
+    /// Below the top of each hierarchy.
+    name: String,
+    /// The hierarchies: memory and processor time apart (version 1), or one.
+    dirs: Vec<PathBuf>,
+    unified: bool,
+}
+
+impl Meter {
+    /// Makes the cgroup and enters its child.
+    ///
+    /// # Panics
+    /// When that cannot be done.
+    pub fn enter(name: &str) -> Self {
+        let unified = !Path::new(TOP).join("memory").exists();
+        let hierarchies: &[&str] = if unified {
+            &[""]
+        } else {
+            &["memory", "cpuacct"]
+        };
+        let mut meter = Self {
+            name: name.to_owned(),
+            dirs: Vec::new(),
+            unified,
+        };
+        for hierarchy in hierarchies {
+            let top = Path::new(TOP).join(hierarchy);
+            let dir = top.join(name);
+            fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("make {}: {e}", dir.display()));
+            if unified {
+                for dir in [&top, &dir] {
+                    write(&dir.join("cgroup.subtree_control"), "+memory +cpu");
+                }
+            }
+            fs::create_dir_all(dir.join("launcher")).expect("make a cgroup's child");
+            write(&dir.join("launcher/cgroup.procs"), &getpid().to_string());
+            meter.dirs.push(dir);
+        }
+        meter
+    }
+
+    /// `linux.cgroupsPath` of a container that is to be counted.
+    pub fn path_for(&self, id: &str) -> String {
+        format!("/{}/{id}", self.name)
+    }
+
+    /// Bytes that are charged to the group, once everything that can be had back has been taken back.
+    pub fn memory(&self) -> f64 {
+        let dir = &self.dirs[0];
+        for _ in 0..3 {
+            // Best effort: what cannot be reclaimed is what is asked for. It also settles what each processor has in hand.
+            let _ = if self.unified {
+                fs::write(dir.join("memory.reclaim"), "1G")
+            } else {
+                fs::write(dir.join("memory.force_empty"), "1")
+            };
+        }
+        number(&dir.join(if self.unified {
+            "memory.current"
+        } else {
+            "memory.usage_in_bytes"
+        }))
+    }
+
+    /// Processor time that the group has used.
+    pub fn cpu(&self) -> Duration {
+        if self.unified {
+            let text = fs::read_to_string(self.dirs[0].join("cpu.stat")).expect("read cpu.stat");
+            let micros = text
+                .lines()
+                .find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok());
+            return Duration::from_micros(micros.expect("cpu.stat has usage_usec"));
+        }
+        let text = fs::read_to_string(self.dirs[1].join("cpuacct.usage")).expect("read cpuacct");
+        Duration::from_nanos(text.trim().parse().expect("cpuacct.usage is a number"))
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+}
+
+fn number(path: &Path) -> f64 {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("read {}: {e}", path.display()));
+    text.trim().parse().expect("a number")
+}
+
+/// What the whole machine has left, in bytes (`MemAvailable`, proc_meminfo(5)): with everything in it, everybody else's doing too.
+pub fn available() -> f64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("read /proc/meminfo");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.expect("MemAvailable in /proc/meminfo") * 1024.0
+}
+
+/// Switches and processor time of all threads of some processes so far.
+pub fn activity(processes: &[Proc]) -> (f64, f64) {
+    let mut sum = (0.0, 0.0);
+    for process in processes {
+        let tasks = format!("/proc/{}/task", process.pid());
+        for task in fs::read_dir(&tasks).expect("look at its threads").flatten() {
+            let text = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let switches = text("status");
+            let switches = switches.lines().filter_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.ends_with("voluntary_ctxt_switches")
+                    .then(|| value.trim().parse::<u64>().ok())?
+            });
+            sum.0 += count_of(switches.sum());
+            let ns = text("schedstat");
+            let ns = ns.split(' ').next().and_then(|ns| ns.parse().ok());
+            sum.1 += Duration::from_nanos(ns.unwrap_or_default()).as_secs_f64();
+        }
+    }
+    sum
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+pub fn count_of(count: u64) -> f64 {
+    count as f64
+}
