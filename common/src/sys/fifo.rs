@@ -110,17 +110,17 @@ pub fn peek(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
             libc::SPLICE_F_NONBLOCK,
         )
     };
-    if copied < 0 {
+    let Ok(copied) = u64::try_from(copied) else {
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::WouldBlock {
             Ok(Vec::new())
         } else {
             Err(error)
         };
-    }
-    drop(write);
+    };
     let mut bytes = Vec::new();
-    File::from(read).read_to_end(&mut bytes)?;
+    // Not up to the end: a program that another thread starts just now has the write end too, until it is executed.
+    File::from(read).take(copied).read_to_end(&mut bytes)?;
     match enlarged {
         // Half of it is not what waits.
         Err(e) if waiting(fd)? > bytes.len() as u64 => Err(e),
@@ -235,6 +235,29 @@ mod tests {
             let mut read = vec![0; written.len()];
             file.read_exact(&mut read).unwrap();
             assert!(read == written);
+        });
+    }
+
+    #[test]
+    fn one_may_peek_while_another_thread_starts_programs() {
+        with_fifo("spawn", |path| {
+            let mut file = File::from(open_read_write(path).unwrap());
+            file.write_all(b"0\n").unwrap();
+            let done = std::sync::atomic::AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        for _ in 0..50 {
+                            let status = std::process::Command::new("true").status();
+                            assert!(status.unwrap().success());
+                        }
+                        done.store(true, std::sync::atomic::Ordering::Relaxed);
+                    });
+                }
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert_eq!(peek(file.as_fd()).unwrap(), b"0\n");
+                }
+            });
         });
     }
 
