@@ -384,7 +384,7 @@ fn a_shim_that_is_killed_takes_no_more_along_than_it_was_reading_and_tears_nothi
         std::thread::sleep(std::time::Duration::from_millis(kill as u64 / 2));
         sandbox.kill_shim(&dir);
         assert!(sandbox.recovered(&id).starts_with("adopted"));
-        lost_at_most += 64 << 10;
+        lost_at_most += 128 << 10;
     }
     sandbox.run_ok(["close-stdin", &id]);
     drop(stdin);

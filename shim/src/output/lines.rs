@@ -13,7 +13,7 @@ use super::file::{Limits, LogFile};
 use super::health::Health;
 
 /// The most that is written at a time, bytes: what a read's worth of lines comes to.
-const A_WRITE: usize = 128 << 10;
+const A_WRITE: usize = 256 << 10;
 
 /// How much of a file is looked at for its last entries, bytes.
 const LAST_ENTRIES: u64 = 256 << 10;
@@ -180,15 +180,15 @@ impl Lines {
             let most = A_WRITE.min(file.room());
             let mut count = self.format.encode(scratch, stamp, stream, left, most);
             if count == 0 {
-                if file.room() < A_WRITE && !file.is_new() {
-                    self.rotate(health);
-                    continue;
-                }
-                // It is longer than a file, or than a write, may be: then one entry alone.
+                // One entry alone; longer than a write may be, or than what is left of the file.
                 count = memchr::memchr(b'\n', left).map_or(left.len(), |end| end + 1);
                 let entry = &left[..count];
                 self.format
                     .encode(scratch, stamp, stream, entry, usize::MAX);
+                if scratch.len() > file.room() && !file.is_new() {
+                    self.rotate(health);
+                    continue;
+                }
             }
             let written = self.flush(stream, &left[..count], stamp, scratch, health);
             left = &left[written..];
@@ -252,4 +252,49 @@ impl Lines {
 
 fn index(stream: Stream) -> usize {
     usize::from(stream == Stream::Stderr)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn no_file_is_larger_than_it_may_be_however_long_an_entry_is() {
+        let dir = std::env::temp_dir().join(format!("holdfast-shim-{}-lines", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let limits = Limits {
+            max_size: 1 << 20,
+            max_files: 100,
+        };
+        let stamp = Stamp::of(SystemTime::now());
+        for (name, format) in [("log", Format::Cri), ("json", Format::JsonFile(Vec::new()))] {
+            let mut lines = Lines::new(dir.join(name), limits, format, LinesState::default());
+            let mut health = Health::new("log".to_owned(), 0);
+            // Each of these is six in docker's format.
+            let read = [1; 128 << 10];
+            for length in (0..40).map(|step| 1 + step * 3_300 % read.len()) {
+                lines.take(
+                    Stream::Stdout,
+                    &read[..length],
+                    &stamp,
+                    &mut Vec::new(),
+                    &mut health,
+                );
+            }
+            assert_eq!(health.dropped(), 0);
+        }
+        let files: Vec<_> = std::fs::read_dir(&dir).unwrap().collect();
+        let size =
+            |file: std::io::Result<std::fs::DirEntry>| file.unwrap().metadata().unwrap().len();
+        let (count, sizes) = (files.len(), files.into_iter().map(size));
+        let sizes: Vec<u64> = sizes.collect();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(count > 10, "{count}");
+        assert!(
+            sizes.iter().all(|&size| size <= limits.max_size),
+            "{sizes:?}"
+        );
+    }
 }
