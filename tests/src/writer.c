@@ -2,7 +2,8 @@
  * shell can do. For each byte that it reads it writes as many bytes as its argument says, in pieces of every size; at the end of
  * its stdin it writes what it has seen to /host/report and ends.
  *
- * With `lines N`, it writes N lines of a hundred bytes instead, a write each, as most programs do, and ends.
+ * With `lines N`, it writes N lines of a hundred bytes instead, a write each, as most programs do, numbered from N - 1 down to 0, and
+ * ends.
  *
  * A write that takes long because this program was not given a processor is not one that had to wait: the kernel counts that time
  * (proc(5), /proc/PID/schedstat), and it is taken off. */
@@ -41,6 +42,7 @@ static int lines(long long count) {
     line[99] = '\n';
     while (count-- > 0) {
         int length = snprintf(digits, sizeof digits, "%lld ", count);
+        memset(line, 'x', sizeof digits); /* what a longer number has left */
         memcpy(line, digits, (size_t)length);
         if (write(1, line, 100) != 100)
             return 2;

@@ -3,17 +3,21 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use holdfast_tests::binaries::installed;
-use holdfast_tests::{Bundle, Proc, Sandbox, conmon, fifo};
+use holdfast_tests::command::show;
+use holdfast_tests::{Bundle, Proc, Sandbox, conmon, entries, fifo};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 const MIB: usize = 1 << 20;
-/// How many times the processor time of ours conmon's log needs at least. It is about three; what the disk makes of it varies.
-const LESS: f64 = 2.5;
+/// How many times the processor time of ours conmon's log needs at least: on a disk, and in memory, where the most of it is the
+/// kernel's, page by page, whoever writes.
+const LESS: (f64, f64) = (3.0, 2.0);
 
 /// One at a time, and with nothing on its way to the disk that is not ours.
 fn alone() -> MutexGuard<'static, ()> {
@@ -95,7 +99,7 @@ fn theirs(sandbox: &Sandbox, conmon: &Path, bundle: &Bundle) -> Cost {
 
 #[test]
 fn a_log_takes_much_less_of_the_processor_than_conmons() {
-    const ROUNDS: usize = 3;
+    const ROUNDS: Range<usize> = 3..10;
     let _alone = alone();
     let Some(conmon) = installed("conmon") else {
         assert_ne!(
@@ -109,20 +113,60 @@ fn a_log_takes_much_less_of_the_processor_than_conmons() {
     let shared = shared(&sandbox, 100 * MIB);
     let script = "dd if=/host/lines bs=64k 2>/dev/null; echo the end; exec sleep 1000";
     let bundle = sandbox.sh(script).bind(&shared);
-    let mut costs = Vec::new();
-    for _ in 0..ROUNDS {
+    let in_memory = statfs(sandbox.path()).unwrap().filesystem_type() == TMPFS_MAGIC;
+    let least = if in_memory { LESS.1 } else { LESS.0 };
+    let mut costs: Vec<(Cost, Cost)> = Vec::new();
+    // The best of each: what else goes on takes time from both, and gives none. Where much does, it takes more rounds to see.
+    let ratio = |costs: &[(Cost, Cost)], of: fn(&Cost) -> Duration| {
+        let theirs = costs.iter().map(|it| of(&it.1)).min().unwrap();
+        let ours = costs.iter().map(|it| of(&it.0)).min().unwrap();
+        theirs.as_secs_f64() / ours.as_secs_f64()
+    };
+    let mut processor = 0.0;
+    while costs.len() < ROUNDS.start || (processor < least && costs.len() < ROUNDS.end) {
         costs.push((ours(&sandbox, &bundle), theirs(&sandbox, &conmon, &bundle)));
+        processor = ratio(&costs, |cost| cost.processor);
     }
-    // The best of each: what else goes on takes time from both, and gives none.
-    let best = |cost: fn(&(Cost, Cost)) -> Duration| costs.iter().map(cost).min().unwrap();
-    let ratio = |theirs: Duration, ours: Duration| theirs.as_secs_f64() / ours.as_secs_f64();
-    let processor = ratio(best(|it| it.1.processor), best(|it| it.0.processor));
-    let passed = ratio(best(|it| it.1.passed), best(|it| it.0.passed));
+    let passed = ratio(&costs, |cost| cost.passed);
     println!("{costs:?}: {processor:.2} times the processor time, {passed:.2} times the time");
     assert!(
-        processor >= LESS,
+        processor >= least,
         "conmon needs only {processor:.2} times as much: {costs:?}"
     );
+}
+
+#[test]
+fn a_hundred_thousand_lines_a_second_are_logged_and_followed_each_as_it_was() {
+    const LINES: usize = 300_000;
+    const ROUNDS: usize = 5;
+    let _alone = alone();
+    let sandbox = Sandbox::new("thr-lines");
+    let writer = sandbox.line_writer("lines", LINES);
+    let wanted: String = (0..LINES)
+        .rev()
+        .map(|number| format!("{:x<99}\n", format!("{number} ")))
+        .collect();
+    let mut rates = Vec::new();
+    // The best of some, as others are at work here.
+    while rates.len() < ROUNDS && rates.iter().all(|&rate| rate < 100_000.0) {
+        let id = sandbox.id("lines");
+        let create = ["create", "--stdio", "log", "--log-max-files", "100", "-b"];
+        sandbox.run_ok([&create[..], &[writer.bundle().arg(), &id]].concat());
+        let follower = sandbox.spawn(sandbox.holdfast(["logs", "-f", &id]));
+        let began = Instant::now();
+        sandbox.run_ok(["start", &id]);
+        // From the runtime's start to the follower's end.
+        let followed = follower.wait();
+        rates.push(LINES as f64 / began.elapsed().as_secs_f64());
+        assert!(followed.status.success(), "{}", show(&followed));
+        assert!(followed.stdout == wanted.as_bytes(), "{id}");
+        let entries = entries::of_log(&sandbox.process_dir(&id, "init").join("log"));
+        assert!(entries::written(&entries, "stdout") == wanted.as_bytes());
+        sandbox.run_ok(["delete", &id]);
+    }
+    println!("{rates:.0?} lines a second");
+    assert!(rates.last().unwrap() >= &100_000.0, "{rates:.0?}");
+    sandbox.assert_clean();
 }
 
 /// Reads to the end marker; how long that took from the first byte on, and how many bytes came.
@@ -144,7 +188,8 @@ fn drain(sandbox: &Sandbox, from: &File) -> (Duration, usize) {
 
 #[test]
 fn a_fifo_is_as_fast_as_one_without_us_and_costs_the_shim_nothing() {
-    const ROUNDS: usize = 15;
+    const ROUNDS: Range<usize> = 15..100;
+    const LEAST: f64 = 0.95;
     let _alone = alone();
     let sandbox = Sandbox::new("thr-fifo");
     let shared = shared(&sandbox, 64 * MIB);
@@ -163,14 +208,17 @@ fn a_fifo_is_as_fast_as_one_without_us_and_costs_the_shim_nothing() {
         fifo::make(&path);
         path
     });
-    let (bare_stdin, bare_stdout) = (fifo::both(&bare_in), fifo::both(&bare_out));
+    let bare_stdin = fifo::both(&bare_in);
     let bare_id = sandbox.id("bare");
-    let mut runc = sandbox.runc(["run", "--bundle", bundle.arg(), &bare_id]);
+    // Detached, it gets these descriptors themselves; else runc would copy.
+    let mut runc = sandbox.runc(["run", "--detach", "--bundle", bundle.arg(), &bare_id]);
     let open = |path: &Path| File::options().read(true).write(true).open(path).unwrap();
     runc.stdin(open(&bare_in))
         .stdout(open(&bare_out))
         .stderr(Stdio::null());
-    let mut bare = runc.spawn().unwrap();
+    assert!(runc.status().unwrap().success());
+    drop(runc);
+    let bare_stdout = fifo::reader(&bare_out);
     let shim = sandbox.shim_of(&dir);
     sandbox.wait_until("the shim to be quiet", || {
         let before = shim.wake_ups();
@@ -178,26 +226,39 @@ fn a_fifo_is_as_fast_as_one_without_us_and_costs_the_shim_nothing() {
         shim.wake_ups() == before
     });
     let (cpu, wake_ups) = (shim.cpu(), shim.wake_ups());
-    let (mut with_us, mut without) = (Duration::MAX, Duration::MAX);
-    for _ in 0..ROUNDS {
-        sandbox.write_all(&stdin, b"go\n");
-        let (took, bytes) = drain(&sandbox, &stdout);
-        with_us = with_us.min(took);
-        sandbox.write_all(&bare_stdin, b"go\n");
-        let (took, same) = drain(&sandbox, &bare_stdout);
-        without = without.min(took);
-        assert_eq!(bytes, same);
+    // Each pair one after the other, in either order; the median, because what else goes on makes one or the other slow at random.
+    let mut ratios: Vec<f64> = Vec::new();
+    let mut median = 0.0;
+    while ratios.len() < ROUNDS.start || (median < LEAST && ratios.len() < ROUNDS.end) {
+        let with_us = || {
+            sandbox.write_all(&stdin, b"go\n");
+            drain(&sandbox, &stdout)
+        };
+        let without = || {
+            sandbox.write_all(&bare_stdin, b"go\n");
+            drain(&sandbox, &bare_stdout)
+        };
+        let (ours, bare) = match ratios.len() % 2 {
+            0 => (with_us(), without()),
+            _ => {
+                let bare = without();
+                (with_us(), bare)
+            }
+        };
+        assert_eq!(ours.1, bare.1);
+        ratios.push(bare.0.as_secs_f64() / ours.0.as_secs_f64());
+        let mut sorted = ratios.clone();
+        sorted.sort_by(f64::total_cmp);
+        median = sorted[sorted.len() / 2];
     }
-    let ratio = without.as_secs_f64() / with_us.as_secs_f64();
-    println!("{with_us:?} with us, {without:?} without: {ratio:.2}");
+    println!("{median:.2} times as fast, of {}", ratios.len());
     assert_eq!(
         (shim.cpu() - cpu, shim.wake_ups() - wake_ups),
         (Duration::ZERO, 0)
     );
-    assert!(ratio >= 0.95, "{ratio:.2}");
-    let killed = sandbox.output_of(sandbox.runc(["kill", &bare_id, "KILL"]));
-    assert!(killed.status.success(), "{killed:?}");
-    let _ = bare.wait();
+    assert!(median >= LEAST, "{median:.2}: {ratios:.2?}");
+    let deleted = sandbox.output_of(sandbox.runc(["delete", "--force", &bare_id]));
+    assert!(deleted.status.success(), "{deleted:?}");
     sandbox.run_ok(["delete", "-f", &id]);
     sandbox.assert_clean();
 }
