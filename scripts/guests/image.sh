@@ -10,7 +10,7 @@ all_runtimes=(runc crun)
 suite=bookworm
 
 # What tests call, and what an unpacked system needs to start it. The tests themselves are static.
-userland=(runc crun busybox-static strace procps util-linux mount iproute2 bash coreutils findutils grep sed mawk diffutils)
+userland=(runc crun busybox-static strace uidmap procps util-linux mount iproute2 bash coreutils findutils grep sed mawk diffutils)
 
 make_qemu() { unpack "$suite" "$guests_dir/qemu" qemu-system-x86; }
 
@@ -35,14 +35,14 @@ make_kernel() {
     # Each with those that it needs: `kernel/a.ko: kernel/b.ko kernel/c.ko`.
     for module in virtio_pci virtio_blk ext4 overlay fuse; do
         sed -n "s|:||; \|/$module\.ko|p" modules.dep
-    done | xargs cp -t "$dir.new/lib/modules/$release" --parents
+    done | xargs -n 1 | sort -u | xargs cp -t "$dir.new/lib/modules/$release" --parents
     cd "$top"
     rm -r "$package"
     mv "$dir.new" "$dir"
 }
 
 # root_image: where the root file system is; another one when something else is to be in it.
-root_image() { echo "$guests_dir/root-$(echo "${userland[@]}" | cksum | cut -d ' ' -f 1).img"; }
+root_image() { echo "$guests_dir/root-$( (echo "${userland[@]}" && declare -f make_root) | cksum | cut -d ' ' -f 1).img"; }
 
 # make_root: the root file system of all guests.
 make_root() {
@@ -54,6 +54,8 @@ make_root() {
     mkdir -p "$root"/{dev,proc,sys,run,tmp,root}
     printf 'root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/tmp:/bin/sh\n' >"$root/etc/passwd"
     printf 'root:x:0:\nuser:x:1000:\n' >"$root/etc/group"
+    # Whoever has ids to map gives them a place to be mounted at.
+    touch "$root"/etc/sub{u,g}id
     # What packages make of each other's files when they are installed, and tests call.
     ln -sf bash "$root/bin/sh"
     ln -sf mawk "$root/usr/bin/awk"
@@ -79,7 +81,7 @@ make_tests() {
     local stage=$guests_dir/stage host binaries built name executable
     mapfile -t binaries < <(printf -- '--test=%s\n' "${plan_binaries[@]}" | sort -u)
     host=$(rustc -vV | sed -n 's/^host: //p')
-    "$top/scripts/build"
+    "$top/scripts/build" shim
     heading "build the guests' tests"
     # Without what debuggers need, which would be most of what is carried. The tests' deadlines are so many times longer than on a
     # real processor.
@@ -100,5 +102,9 @@ make_tests() {
         mkdir -p "${name%/*}"
         cp "$executable" "$name"
     done
+    # The program that some containers run is compiled by the tests themselves, where there is none of its source's size and time yet.
+    mkdir "$stage/tests/src"
+    cp -p tests/src/writer.c "$stage/tests/src"
+    cc -O2 -static -o "$stage/target/holdfast/writer-$(stat -c %s-%Y tests/src/writer.c)" tests/src/writer.c
     file_system "$stage" "$guests_dir/tests.img" 64
 }

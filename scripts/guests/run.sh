@@ -3,13 +3,17 @@
 # Seconds without a line from a guest until it is taken for hung: more than any test takes before it gives up by itself.
 silence=900
 
-# run_guest KERNEL RUNTIME: prints how each suite went, and keeps that in results/; fails unless all of the plan has passed.
-#
-# A guest that hangs, panics or goes away has no verdict. Emulated ones do that now and then for no reason of ours, and get one more
-# chance.
+# How often a guest is run until it has a verdict. One that hangs, panics or goes away has none. Emulated ones do that now and then
+# for no reason of ours.
+chances=2
+
+# run_guest KERNEL RUNTIME: prints how each suite went; fails unless all of the plan has passed. A suite that has is on record in results/
+# until its next run: how many of its tests have.
 run_guest() {
-    local attempt log outcome
-    for attempt in 1 2; do
+    local attempt log outcome suite
+    mkdir -p "$results/$1-$2"
+    for suite in "${plan_suites[@]}"; do rm -f "$results/$1-$2/$suite"; done
+    for ((attempt = 1; attempt <= chances; attempt++)); do
         log=$guests_dir/log/$1-$2.$attempt
         heading "guest: kernel $1, $2"
         boot_guest "$1" "$2" "$log"
@@ -18,7 +22,8 @@ run_guest() {
             return
         fi
         note "guest $1, $2: $outcome; the end of what it said, all of which is in ${log#"$top"/}:"
-        tail -n 40 "$log" >&2
+        # A panic alone has half of that.
+        tail -n 100 "$log" >&2
     done
     return 1
 }
@@ -111,28 +116,28 @@ emulate() {
 
 # judge KERNEL RUNTIME LOG: what was told against what was to be run.
 judge() {
-    local n status passed failed ignored bad=0
-    local -A suite_passed=() suite_failed=() suite_ignored=()
+    local n suite binary status passed failed ignored bad=0
+    local -A passed_of=() failed_of=() ignored_of=() bad_of=()
     for n in "${!plan_binaries[@]}"; do
-        local suite=${plan_suites[n]} binary=${plan_binaries[n]}
+        suite=${plan_suites[n]} binary=${plan_binaries[n]}
         # Without its last three numbers if the binary was killed on its way.
         read -r status passed failed ignored < <(sed -n "s/^ran $((n + 1)) //p" "$3.told") || true
-        suite_passed[$suite]=$((${suite_passed[$suite]:-0} + ${passed:-0}))
-        suite_failed[$suite]=$((${suite_failed[$suite]:-0} + ${failed:-0}))
-        suite_ignored[$suite]=$((${suite_ignored[$suite]:-0} + ${ignored:-0}))
+        passed_of[$suite]=$((${passed_of[$suite]:-0} + ${passed:-0}))
+        failed_of[$suite]=$((${failed_of[$suite]:-0} + ${failed:-0}))
+        ignored_of[$suite]=$((${ignored_of[$suite]:-0} + ${ignored:-0}))
         if [ "${status:-}" != 0 ] || [ "${passed:-0}" = 0 ] || [ "${failed:-1}" != 0 ]; then
-            bad=1
-            note "$suite: $binary ${plan_arguments[n]}: status ${status:-not told}, ${passed:-?} passed, ${failed:-?} failed"
+            bad=1 bad_of[$suite]=yes
+            note "$suite: $binary ${plan_arguments[n]:-}: status ${status:-not told}, ${passed:-?} passed, ${failed:-?} failed"
         fi
     done
-    mkdir -p "$guests_dir/results"
-    for suite in "${!suite_passed[@]}"; do
-        echo "$suite ${suite_passed[$suite]} ${suite_failed[$suite]} ${suite_ignored[$suite]}"
-    done | sort >"$guests_dir/results/$1-$2"
-    # The last line is of cargo's form: whoever adds up tests finds it.
-    awk '
-        { printf "%-16s %3d passed, %d failed, %d ignored\n", $1, $2, $3, $4; p += $2; f += $3; i += $4 }
-        END { printf "test result: guest. %d passed; %d failed; %d ignored\n", p, f, i }' "$guests_dir/results/$1-$2"
+    for suite in "${!passed_of[@]}"; do
+        echo "$suite ${passed_of[$suite]} ${failed_of[$suite]} ${ignored_of[$suite]}"
+        [ -n "${bad_of[$suite]:-}" ] || echo "${passed_of[$suite]}" >"$results/$1-$2/$suite"
+    done | sort |
+        # The last line is of cargo's form: whoever adds up tests finds it.
+        awk '
+            { printf "%-16s %3d passed, %d failed, %d ignored\n", $1, $2, $3, $4; p += $2; f += $3; i += $4 }
+            END { printf "test result: guest. %d passed; %d failed; %d ignored\n", p, f, i }'
     [ "$bad" = 0 ] || note "what the guest said is in ${3#"$top"/}"
     return "$bad"
 }
