@@ -41,6 +41,15 @@ fn events(sandbox: &Sandbox, id: &str) -> Vec<Value> {
         .collect()
 }
 
+/// All of them, of a container that has ended; that is on record before it is told.
+fn all_events(sandbox: &Sandbox, id: &str) -> Vec<Value> {
+    sandbox.wait_for("its end to be told", || {
+        let events = events(sandbox, id);
+        let last = words(&events).last().copied();
+        (last == Some("exit")).then_some(events)
+    })
+}
+
 fn words(events: &[Value]) -> Vec<&str> {
     events
         .iter()
@@ -69,7 +78,7 @@ fn a_container_that_is_killed_for_want_of_memory_says_so() {
         (&json!(9), &json!(true)),
         "{record}"
     );
-    let events = events(&sandbox, &id);
+    let events = all_events(&sandbox, &id);
     assert_eq!(words(&events), ["start-container", "oom", "exit"]);
     assert_eq!(events[1]["oomKills"], 1);
     assert_eq!(
@@ -104,14 +113,13 @@ fn a_child_that_is_killed_is_told_and_leaves_the_containers_own_end_its_own() {
         assert_eq!(sandbox.run_ok(["wait", &id]), format!("{code}\n"));
         let record = sandbox.exit_json(&id, "init");
         assert_eq!(record["oomKilled"], killed, "{record}");
-        let events = events(&sandbox, &id);
+        let events = all_events(&sandbox, &id);
         let kills: Vec<&Value> = events
             .iter()
             .filter(|event| event["state"] == "oom")
             .map(|event| &event["oomKills"])
             .collect();
         assert_eq!(kills, [1, 2]);
-        assert_eq!(words(&events).last(), Some(&"exit"));
         sandbox.run_ok(["delete", &id]);
     }
     sandbox.assert_clean();
@@ -126,7 +134,8 @@ fn a_container_with_enough_memory_says_that_it_was_not_killed_for_want_of_it() {
     sandbox.run_ok(["kill", &id, "KILL"]);
     assert_eq!(sandbox.run_ok(["wait", &id]), "137\n");
     assert_eq!(sandbox.exit_json(&id, "init")["oomKilled"], false);
-    assert_eq!(words(&events(&sandbox, &id)), ["start-container", "exit"]);
+    let events = all_events(&sandbox, &id);
+    assert_eq!(words(&events), ["start-container", "exit"]);
     sandbox.run_ok(["delete", &id]);
     sandbox.assert_clean();
 }
@@ -167,7 +176,7 @@ fn a_shim_that_was_replaced_or_adopted_the_container_watches_on() {
     for (id, known) in ids.iter().zip([true, kernel::keeps_exit_statuses()]) {
         let record = sandbox.exit_json(id, "init");
         assert_eq!(record["oomKilled"], told(known, true), "{record}");
-        let events = events(&sandbox, id);
+        let events = all_events(&sandbox, id);
         let wanted = ["start-container", "oom", "oom", "exit"];
         assert_eq!(words(&events), wanted, "{id}");
         assert_eq!(events[2]["oomKills"], 2);
@@ -203,7 +212,7 @@ fn a_kill_that_no_shim_saw_is_told_by_the_one_that_comes_next() {
         _ => json!(true),
     };
     assert_eq!(record["oomKilled"], wanted, "{record}");
-    let events = events(&sandbox, &ids[1]);
+    let events = all_events(&sandbox, &ids[1]);
     assert_eq!(words(&events), ["start-container", "oom", "exit"]);
     sandbox.run_ok(["kill", &ids[0], "KILL"]);
     sandbox.assert_adopted_end(&ids[0], "init", &Ended::Signal(9));
