@@ -71,8 +71,8 @@ fn places(wire: &Wire) -> Vec<PathBuf> {
     let hierarchies = mounts.lines().filter_map(Hierarchy::parse);
     hierarchies
         .flat_map(|hierarchy| {
-            let place = |relative| hierarchy.place(Path::new(relative), &own);
-            relative.iter().filter_map(place).collect::<Vec<_>>()
+            let places = |relative| hierarchy.places(Path::new(relative), &own);
+            relative.iter().flat_map(places).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -121,18 +121,21 @@ impl<'a> Hierarchy<'a> {
         Some(Self { top, controllers })
     }
 
-    /// A path from the top, or from our own cgroup (version 1), or from beside it (version 2, where a cgroup that has processes has
-    /// no children), as the runtime, our child, took it.
-    fn place(&self, path: &Path, own: &str) -> Option<PathBuf> {
+    /// A path from the top. If it is relative, runc, our child, takes it from our own cgroup (version 1), or from beside it (version 2,
+    /// where a cgroup that has processes has no children); crun and youki take it from the top all the same.
+    fn places(&self, path: &Path, own: &str) -> Vec<PathBuf> {
         if let Ok(from_top) = path.strip_prefix("/") {
-            return Some(self.top.join(from_top));
+            return vec![self.top.join(from_top)];
         }
-        let own = own.lines().find_map(|line| self.is_in(line))?;
+        let Some(own) = own.lines().find_map(|line| self.is_in(line)) else {
+            return Vec::new();
+        };
         let own = match self.controllers {
             Some(_) => own,
             None => own.parent().unwrap_or(own),
         };
-        Some(self.top.join(own.strip_prefix("/").ok()?).join(path))
+        let own = own.strip_prefix("/").unwrap_or(own);
+        vec![self.top.join(own).join(path), self.top.join(path)]
     }
 
     /// The cgroup in a line of /proc/PID/cgroup, `NUMBER:CONTROLLERS:PATH`, if it is one of this hierarchy.
@@ -158,29 +161,36 @@ mod tests {
 
     const OWN: &str = "4:name=systemd:/\n2:cpu,cpuacct:/user/shell\n0::/user.slice/session\n";
 
-    fn place(mount: &str, path: &str) -> Option<PathBuf> {
-        Hierarchy::parse(mount)?.place(Path::new(path), OWN)
+    fn places(mount: &str, path: &str) -> Vec<PathBuf> {
+        let hierarchy = Hierarchy::parse(mount);
+        hierarchy.map_or(Vec::new(), |it| it.places(Path::new(path), OWN))
     }
 
     #[test]
     fn a_cgroup_is_where_runtimes_put_it() {
+        let nowhere: &[&str] = &[];
         let cpu = "32 31 0:29 / /c/cpu rw,relatime shared:9 - cgroup cgroup rw,cpuacct,cpu";
         let systemd = "33 31 0:30 / /c/systemd rw - cgroup cgroup rw,xattr,name=systemd";
         let unified = "41 31 0:38 / /c/unified rw - cgroup2 cgroup2 rw";
         for (mount, path, expected) in [
-            (cpu, "web", Some("/c/cpu/user/shell/web")),
-            (cpu, "/a/web", Some("/c/cpu/a/web")),
-            (systemd, "web", Some("/c/systemd/web")),
-            (unified, "web", Some("/c/unified/user.slice/web")),
-            (unified, "/web", Some("/c/unified/web")),
+            (cpu, "web", &["/c/cpu/user/shell/web", "/c/cpu/web"][..]),
+            (cpu, "/a/web", &["/c/cpu/a/web"]),
+            (systemd, "web", &["/c/systemd/web", "/c/systemd/web"]),
+            (
+                unified,
+                "web",
+                &["/c/unified/user.slice/web", "/c/unified/web"],
+            ),
+            (unified, "/web", &["/c/unified/web"]),
             (
                 "34 31 0:31 / /c/pids rw - cgroup cgroup rw,pids",
                 "web",
-                None,
+                nowhere,
             ),
-            ("23 1 0:22 / /proc rw - proc proc rw", "web", None),
+            ("23 1 0:22 / /proc rw - proc proc rw", "web", nowhere),
         ] {
-            assert_eq!(place(mount, path), expected.map(PathBuf::from), "{mount}");
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(places(mount, path), expected, "{mount}");
         }
     }
 }
