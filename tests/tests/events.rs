@@ -579,8 +579,8 @@ fn a_full_disk_costs_the_container_nothing_and_an_end_is_told_when_there_is_room
     file.set_len(length - 8192).unwrap();
     // Held open, it would go on taking the room.
     drop(file);
-    gate.open();
     let shim = sandbox.shim_of(&sandbox.process_dir(&id, "init"));
+    gate.open();
     assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
     sandbox.wait_until("the shim's end", || !shim.is_alive());
     assert_eq!(words(&told(&sandbox, &[&id])), ["init start-container"]);

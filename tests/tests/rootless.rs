@@ -110,18 +110,19 @@ fn what_only_a_cgroup_gives_is_refused_and_who_is_there_is_known_all_the_same() 
         "-c",
         script,
     ]);
-    sandbox.wait_until("all of them to be listed", || pids(&user, "web").len() == 4);
-    let found = pids(&user, "web");
-    let names = |pid: &i32| Proc::new(nix::unistd::Pid::from_raw(*pid)).argv().join(" ");
-    let mut commands: Vec<String> = found.iter().map(names).collect();
-    commands.sort();
     let wanted = [
         "sleep 1000",
         "sleep 501",
         "sleep 502",
         "unshare -p -f sleep 502",
     ];
-    assert_eq!(commands, wanted);
+    let name = |pid: &i32| Proc::new(nix::unistd::Pid::from_raw(*pid)).argv().join(" ");
+    // Each is a copy of its parent before it executes its program.
+    sandbox.wait_until("all of them to be listed, and no others", || {
+        let mut commands: Vec<String> = pids(&user, "web").iter().map(name).collect();
+        commands.sort();
+        commands == wanted
+    });
     let table = user.run_ok(["ps", "web"]);
     assert_eq!(table.lines().count(), 5, "{table}");
     let top: Value = serde_json::from_str(&user.run_ok(["top", "-f", "json", "web"])).unwrap();
@@ -132,7 +133,7 @@ fn what_only_a_cgroup_gives_is_refused_and_who_is_there_is_known_all_the_same() 
     sandbox.wait_until("those who are no init to be gone", || {
         !pids(&user, "web")
             .iter()
-            .map(names)
+            .map(name)
             .any(|it| it == "sleep 501")
     });
     assert_eq!(status(&user, "web"), "running");
