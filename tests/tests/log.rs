@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use holdfast_tests::entries::{self, LogEntry};
-use holdfast_tests::{Gate, Proc, Sandbox};
+use holdfast_tests::{Gate, Proc, Sandbox, fifo};
 use serde_json::{Value, json};
 
 fn log_of(sandbox: &Sandbox, id: &str, process: &str) -> PathBuf {
@@ -433,10 +433,13 @@ fn what_makes_no_sense_is_refused_in_one_line_and_nothing_is_made() {
     let there = there.to_str().unwrap();
     let nowhere = sandbox.path().join("none/log");
     let nowhere = nowhere.to_str().unwrap();
+    let pipe = sandbox.path().join("pipe");
+    fifo::make(&pipe);
+    let pipe = pipe.to_str().unwrap();
     let twice = format!("cri:{there}");
     let twice = twice.as_str();
     let id = sandbox.id("refused");
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 22] = [
         (&["--stdin", "log"], "it is read"),
         (&["--stdin", "spill"], "it is read"),
         (&["--stdout", "fifo", "--log-tag", "x"], "nothing to log"),
@@ -471,6 +474,7 @@ fn what_makes_no_sense_is_refused_in_one_line_and_nothing_is_made() {
         ),
         (&["--log-path", nowhere], "no such file or directory"),
         (&["--log-path", "/dev/null"], "not a regular file"),
+        (&["--log-path", pipe], "not a regular file"),
         (&["--log-path", "/proc/self"], "is a directory"),
         (&["--stdio", "logs"], "no stdio policy"),
         (&["--record", there], "no terminal"),

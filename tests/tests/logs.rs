@@ -453,6 +453,7 @@ fn where_there_is_no_log_it_is_said_what_to_do_instead() {
         (&["--tail", "-2"], "a number of lines, or all"),
         (&["--since", "yesterday"], "how long ago"),
         (&["--until", ""], "how long ago"),
+        (&["--since", "10m", "--until", "1h"], "not later than"),
         (&["--stream", "stdin"], "stdout or stderr"),
         (&["--stream", "both"], "stdout or stderr"),
         (&["--frobnicate"], "--frobnicate"),

@@ -117,6 +117,9 @@ pub enum Error {
         /// The container.
         id: ContainerId,
     },
+    /// The end of a time before its beginning.
+    #[error("logs: --until is not later than --since: no line can be meant")]
+    NoTimeBetween,
     /// ps(1) failed; these are its own words.
     #[error("ps: {0}")]
     Ps(String),

@@ -168,7 +168,13 @@ fn make_log(path: &Path) -> Result<PathBuf> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640);
     options.custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY);
-    let file = options.open(&full).map_err(Error::io("open log", &full))?;
+    let file = match options.open(&full) {
+        // fifo(7): nobody reads it.
+        Err(e) if e.raw_os_error() == Some(nix::libc::ENXIO) => {
+            return Err(Error::NotALogFile { path: full });
+        }
+        opened => opened.map_err(Error::io("open log", &full))?,
+    };
     let meta = file.metadata().map_err(Error::io("look at log", &full))?;
     if meta.is_file() {
         Ok(full)

@@ -94,6 +94,11 @@ impl FromStr for OneStream {
 /// # Errors
 /// There is no log, and nothing was left unread; the library's; our streams cannot be written to.
 pub fn logs(args: &LogsArgs, globals: &Globals, reporter: Reporter) -> Result<u8> {
+    if let (Some(Moment(since)), Some(Moment(until))) = (args.since, args.until)
+        && until <= since
+    {
+        return Err(Error::NoTimeBetween);
+    }
     let container = globals.driver()?.load(&args.id)?;
     let process = container.process(&args.process)?;
     let query = LogQuery {
