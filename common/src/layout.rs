@@ -48,6 +48,8 @@ pub const CREATED_FILE: &str = "created";
 pub const OOM_FILE: &str = "oom.json";
 /// When the time that the process may run is over.
 pub const DEADLINE_FILE: &str = "deadline";
+/// Link to the directory in which the shim listens for what the container has to say to its launcher's service manager.
+pub const NOTIFY_LINK: &str = "notify";
 /// How the process ended, in full.
 pub const EXIT_FILE: &str = "exit.json";
 /// How the process ended, as one number (containerd 0.2: `ExitStatusFile`).

@@ -19,6 +19,7 @@ pub mod layout;
 pub mod listen_fds;
 pub mod log_entry;
 pub mod log_line;
+pub mod notify;
 pub mod oci;
 pub mod output;
 pub mod process_state;

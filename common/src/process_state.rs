@@ -10,6 +10,7 @@ use crate::exit_command::ExitCommand;
 use crate::identity::Identity;
 use crate::layout::{self, Stream};
 use crate::listen_fds::ListenFds;
+use crate::notify::Notify;
 use crate::output::{Moved, Output};
 use crate::restart::Restarts;
 use crate::state_file::{self, DOCUMENT_LIMIT, StateFileError};
@@ -85,6 +86,9 @@ pub struct Extension {
     pub seccomp_agent_store: bool,
     /// The shim removes the directory as its last act.
     pub auto_remove: bool,
+    /// What the launcher's service manager is told; absent for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
     /// What the shim runs at the end; absent for nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_command: Option<ExitCommand>,
@@ -104,7 +108,7 @@ pub struct Extension {
 
 impl Extension {
     /// Every key there is.
-    pub const KEYS: [&str; 13] = [
+    pub const KEYS: [&str; 14] = [
         "inherit",
         "consoleSocket",
         "preserveFds",
@@ -113,6 +117,7 @@ impl Extension {
         "noNewKeyring",
         "seccompAgentStore",
         "autoRemove",
+        "notify",
         "exitCommand",
         "restore",
         "timeLimit",
@@ -283,6 +288,7 @@ mod tests {
             no_new_keyring: true,
             seccomp_agent_store: true,
             auto_remove: true,
+            notify: serde_json::from_str(r#"{"socket":"@x","ready":"start"}"#).unwrap(),
             exit_command: serde_json::from_str(r#"{"program":"/p"}"#).unwrap(),
             restore: Some(Restore::default()),
             time_limit: serde_json::from_str(r#"{"seconds":1}"#).unwrap(),

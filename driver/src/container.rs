@@ -215,27 +215,29 @@ impl Container {
     }
 
     fn start_locked(&self) -> Result<()> {
-        self.start_created()?;
+        // It may be gone by the time that it has been started.
+        let init = self.init()?;
+        self.start_created(&init)?;
         self.record_event(EventWord::StartContainer);
+        init.tell_started();
         Ok(())
     }
 
-    fn start_created(&self) -> Result<()> {
-        let init = self.init()?;
-        let (status, identity) = state::of_init(&init, || self.runtime_state())?;
+    fn start_created(&self, init: &Process) -> Result<()> {
+        let (status, identity) = state::of_init(init, || self.runtime_state())?;
         if status != Status::Created {
             return Err(Error::NotCreated {
                 id: self.id.clone(),
                 status,
             });
         }
-        let start = self.lock_start(&init)?;
+        let start = self.lock_start(init)?;
         let log_dir = self.dir.join(layout::INIT);
         init.begin_time().inspect_err(|_| init.stop_time())?;
         let mut runtime = self.runtime(&log_dir);
         runtime.stdin = start.map(Lock::into_file);
         if let Err(e) = runtime.run("start", ["--", self.id.as_str()]) {
-            if has_run(&init, identity) {
+            if has_run(init, identity) {
                 return Ok(());
             }
             init.stop_time();
@@ -251,7 +253,7 @@ impl Container {
             return Ok(());
         };
         let [mut turn, longest] = EXEC_TURNS;
-        while state::runs_runtime(&init, identity)? == Some(true) && !deadline.has_passed() {
+        while state::runs_runtime(init, identity)? == Some(true) && !deadline.has_passed() {
             let soon = deadline.at_most(turn);
             turn = (turn * 2).min(longest);
             let ended = soon.poll(process.as_fd(), PollFlags::POLLIN);

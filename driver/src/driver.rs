@@ -23,7 +23,7 @@ use crate::options::{CreateOptions, DriverBuilder, Settings};
 use crate::spec::ProcessSpec;
 use crate::stdio::Plan;
 use crate::verdict::{self, Care, Entry, Verdict};
-use crate::{exit_command, restart, root, runtime, text, time_limit};
+use crate::{exit_command, notify, restart, root, runtime, text, time_limit};
 
 /// The shim when nobody names one.
 const SHIM: &str = "holdfast-shim";
@@ -111,6 +111,7 @@ impl Driver {
         )?;
         restart::check(options)?;
         time_limit::check(options.time_limit)?;
+        notify::check(options)?;
         let exit_command = exit_command::record(options.exit_command.as_ref())?;
         let checkpoint = options.checkpoint.as_deref();
         let checkpoint = checkpoint.map(Restorable::read).transpose()?;
@@ -164,6 +165,7 @@ impl Driver {
             no_new_keyring: options.no_new_keyring,
             auto_remove: options.auto_remove,
             seccomp_agent_store: options.seccomp_agent_store,
+            notify: options.notify.clone(),
             exit_command,
             time_limit: options.time_limit,
             launcher: options.starts.then(restart::this_process).flatten(),
@@ -212,7 +214,10 @@ impl Driver {
             replace: false,
             isolation: self.isolation().clone(),
         };
-        launch.run()?;
+        let init = launch.run()?;
+        if checkpoint.is_some() {
+            init.tell_started();
+        }
         Ok(Container::new(
             self.clone(),
             id.clone(),

@@ -82,6 +82,12 @@ pub enum Error {
         /// Why not, with line and column.
         cause: String,
     },
+    /// A service manager cannot be told.
+    #[error("notify: {what}")]
+    BadNotify {
+        /// Why not.
+        what: String,
+    },
     /// What is to be run at a process's end cannot be.
     #[error("exit command {}: {cause}", program.display())]
     BadExitCommand {

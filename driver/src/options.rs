@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use holdfast_common::layout;
 use holdfast_common::listen_fds::ListenFds;
+use holdfast_common::notify::Notify;
 use holdfast_common::request::Isolation;
 use holdfast_common::restart::RestartPolicy;
 use holdfast_common::time_limit::TimeLimit;
@@ -71,6 +72,8 @@ pub struct CreateOptions {
     pub console_size: Option<(u16, u16)>,
     /// The shim removes the container's directory when its process has ended.
     pub auto_remove: bool,
+    /// What the caller's service manager is told of it ([`notify_from_environment`](crate::notify_from_environment)).
+    pub notify: Option<Notify>,
     /// What its shim runs at its end.
     pub exit_command: Option<ExitCommand>,
     /// How long it may run, from its start on.

@@ -32,6 +32,9 @@ use crate::process::Process;
 use crate::spec::ProcessSpec;
 use crate::stdio::{Plan, Policy, Stdio};
 
+/// Why a container that tells a service manager of itself is nobody else's to restart.
+const OTHERS_SERVICE: &str = "its creator's service manager looks after it";
+
 impl Container {
     /// When a supervisor restarts it.
     pub fn restart_policy(&self) -> RestartPolicy {
@@ -109,6 +112,12 @@ impl Container {
                 why: "it has descriptors of its creator's",
             });
         }
+        if from.is_none() && ours.notify.is_some() {
+            return Err(Error::CannotRestart {
+                policy: self.restart_policy(),
+                why: OTHERS_SERVICE,
+            });
+        }
         let console = ours.console_socket.is_some();
         let dir = last.dir();
         // Who restores it has streams of its own; who restarts it has not.
@@ -125,6 +134,8 @@ impl Container {
             launcher: this_process().filter(|_| from.is_none()),
             restarts,
             restore: None,
+            // Where it was created it was a service, perhaps.
+            notify: None,
             ..ours
         });
         if let Some((checkpoint, options)) = from {
@@ -181,6 +192,7 @@ pub(crate) fn check(options: &CreateOptions) -> Result<()> {
         () if options.auto_remove => "it is to be removed when it ends",
         () if options.preserve_fds > 0 => "it has descriptors of its creator's",
         () if !options.listen_fds.is_none() => "it has sockets of its creator's",
+        () if options.notify.is_some() => OTHERS_SERVICE,
         () if inherits => "it has its creator's own streams",
         () if options.checkpoint.is_some() => "it comes from a checkpoint",
         () => return Ok(()),

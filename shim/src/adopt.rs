@@ -26,10 +26,11 @@ use holdfast_common::time_limit::Deadline;
 
 use crate::claim::Claim;
 use crate::error::Error;
-use crate::handover::{Direct, Holding, Stdio};
+use crate::handover::{Direct, Holding, Kind, Stdio};
 use crate::hold::leave::End;
 use crate::launch;
 use crate::launcher::Launcher;
+use crate::notify::{self, Relay};
 use crate::output::Output;
 use crate::seccomp::Store;
 use crate::{events, hold, isolation, memory, record};
@@ -127,8 +128,14 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         None
     };
     let output = output_again(&wire, &state, living);
+    let relay = if living { relay_again(&state) } else { None };
+    let kind = launch::kind(&wire, &state);
     let holding = Holding {
-        kind: launch::kind(&wire, &state),
+        kind: Kind {
+            // Of a process that has ended there is nothing to tell, and nobody waits for this shim's code.
+            main: living && kind.main,
+            ..kind
+        },
         runtime_args: state.runtime_args.iter().map(Into::into).collect(),
         wire,
         executable,
@@ -140,6 +147,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         output,
         memory,
         seccomp,
+        relay,
         asked: 0,
         again: told.is_err(),
     };
@@ -151,6 +159,10 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
             {
                 log::warn!("{e}");
             }
+        }
+        if let Some(notify) = notify::asked(&state) {
+            // The one that was named before is dead.
+            notify::tell_main(notify);
         }
         if let Some(identity) = identity {
             events::tell_beginning(&state, identity);
@@ -224,6 +236,14 @@ fn output_again(wire: &Wire, state: &ProcessState, living: bool) -> Option<Box<O
     }
     Output::open(&wire.id.to_string_lossy(), state).unwrap_or_else(|e| {
         log::error!("{e}");
+        None
+    })
+}
+
+/// The container's notify socket, under its name. Without one, it goes on all the same, and nobody hears of it.
+fn relay_again(state: &ProcessState) -> Option<Box<Relay>> {
+    Relay::again(state).unwrap_or_else(|e| {
+        log::warn!("{e}");
         None
     })
 }

@@ -33,6 +33,8 @@ pub enum Error {
     LauncherGone,
     /// Another shim looks after this directory.
     Locked(PathBuf),
+    /// The runtime created a container that is to speak to a service manager, and showed it no socket.
+    NoNotifySocket(PathBuf),
     /// The runtime created a process with a terminal, and sent none.
     NoTerminal,
     /// A stream of a process with a terminal cannot be the launcher's own descriptor.
@@ -59,6 +61,7 @@ impl Error {
             Error::Io { .. }
             | Error::State(_)
             | Error::Request(_)
+            | Error::NoNotifySocket(_)
             | Error::NoTerminal
             | Error::InheritedTerminal => Cause::Shim,
         }
@@ -88,6 +91,11 @@ impl fmt::Display for Error {
             Error::Exists(path) => write!(f, "{} exists already", path.display()),
             Error::LauncherGone => f.write_str("the launcher went away"),
             Error::Locked(path) => write!(f, "another shim looks after {}", path.display()),
+            Error::NoNotifySocket(runtime) => write!(
+                f,
+                "{} gave the container no notify socket: it does not know NOTIFY_SOCKET",
+                runtime.display()
+            ),
             Error::NoTerminal => f.write_str("the runtime sent no terminal to the console socket"),
             Error::InheritedTerminal => {
                 f.write_str("a process with a terminal cannot inherit its stdio")

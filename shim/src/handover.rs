@@ -17,11 +17,12 @@ use holdfast_common::sys::exec;
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::memory::{Kills, Memory};
+use crate::notify::{Relay, RelayWords};
 use crate::output::{Output, OutputWords};
 use crate::seccomp::{Store, StoreWords};
 
 pub use stdio::{Direct, Stdio, Terminal};
-pub(crate) use words::{Words, descriptor, number};
+pub(crate) use words::{Words, descriptor, number, pending};
 
 use stdio::StdioWords;
 
@@ -29,7 +30,7 @@ use stdio::StdioWords;
 pub const HOLD: &str = "hold";
 
 /// The version of the words after [`HOLD`]: a shim understands those of its own version and of older ones.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// Asks a shim for its [`PROTOCOL`].
 pub const PROTOCOL_OPTION: &str = "--handover-protocol";
 
@@ -60,6 +61,8 @@ pub struct Holding {
     pub memory: Option<Memory>,
     /// The container's store of seccomp listeners, where it has one.
     pub seccomp: Option<Box<Store>>,
+    /// What passes on the container's words to a service manager, where it may have some.
+    pub relay: Option<Box<Relay>>,
     /// How often a replacement was asked for.
     pub asked: u32,
     /// Whether shim.json does not say yet which shim this is: another version, perhaps, was holding already, or a full disk
@@ -78,6 +81,8 @@ pub struct Kind {
     pub ours: bool,
     /// The directory goes when the shim does.
     pub auto_remove: bool,
+    /// The shim is the main process of a service: it passes signals on, and ends as its process has ended.
+    pub main: bool,
 }
 
 impl Holding {
@@ -114,6 +119,7 @@ impl Holding {
             ("shared-pids", self.kind.shared_pids),
             ("ours", self.kind.ours),
             ("auto-remove", self.kind.auto_remove),
+            ("main", self.kind.main),
             ("again", self.again),
         ] {
             if on {
@@ -144,6 +150,9 @@ impl Holding {
         if let Some(store) = &self.seccomp {
             store.encode(&mut out);
         }
+        if let Some(relay) = &self.relay {
+            relay.encode(&mut out);
+        }
         if !self.runtime_args.is_empty() {
             out.words.push("--".into());
             out.words.extend(self.runtime_args.iter().cloned());
@@ -162,6 +171,7 @@ impl Holding {
         let mut output = OutputWords::default();
         let (mut counter, mut wake, mut kills) = (None, None, Kills::default());
         let mut seccomp = StoreWords::default();
+        let mut relay = RelayWords::default();
         for word in words.by_ref() {
             if word == "--" {
                 break;
@@ -172,6 +182,7 @@ impl Holding {
                     Some("shared-pids") => kind.shared_pids = true,
                     Some("ours") => kind.ours = true,
                     Some("auto-remove") => kind.auto_remove = true,
+                    Some("main") => kind.main = true,
                     Some("bad-line") => reader = LineReader::resume(None),
                     Some("again") => again = true,
                     Some("mid-line") => stdio.mid_line = true,
@@ -192,6 +203,7 @@ impl Holding {
                 "memory-wake" => wake = Some(descriptor(&word, value)?),
                 "kills" => kills = number(&word, value)?,
                 _ if key.starts_with("seccomp-") => seccomp.take(key, value, &word)?,
+                _ if key.starts_with("notify") => relay.take(key, value, &word)?,
                 _ if key.starts_with("output-") && key != "output-hold" => {
                     output.take(key, value, &word)?;
                 }
@@ -216,6 +228,7 @@ impl Holding {
             output: output.output()?,
             memory: counter.map(|counter| Memory::taken_over(counter, wake, kills)),
             seccomp: seccomp.store()?,
+            relay: relay.relay(kind.main)?,
             asked,
             again,
         })

@@ -6,6 +6,7 @@
 //! - [`hold`]: waits with the process until it ends, then leaves in order;
 //! - [`memory`]: kills for want of memory; [`events`]: lines in the container's event log;
 //! - [`output`]: the output whose bytes the shim moves, into logs and spills;
+//! - [`notify`]: what the container has to say to a service manager;
 //! - [`seccomp`]: the store of seccomp listeners, where a container has one;
 //! - [`runtime`]: the OCI runtime's command lines; [`log`]: shim-log.json; [`record`]: shim.json; [`error`]: what can go wrong.
 //!
@@ -26,6 +27,7 @@ mod launch;
 mod launcher;
 mod log;
 mod memory;
+mod notify;
 mod output;
 mod record;
 mod runtime;

@@ -88,6 +88,16 @@ impl Bundle {
         self.edit(|config| list(config, "/linux/namespaces").retain(|ns| ns["type"] != "pid"))
     }
 
+    /// Gives the container a file system of its own at `/run`, where runtimes put things in its way.
+    ///
+    /// # Panics
+    /// When an earlier edit removed the mounts.
+    #[must_use]
+    pub fn run(self) -> Self {
+        let mount = spec::mount("/run", "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=755"]);
+        self.edit(|config| list(config, "/mounts").push(mount))
+    }
+
     /// Shows the directory `host` in the container as [`rootfs::HOST`], writable.
     ///
     /// # Panics

@@ -38,6 +38,7 @@
 //! | [`beside_runc`] | the same script with runc and with us |
 //! | [`supervisor`] | `holdfast supervise`, and its events |
 //! | [`criu`] | checkpoints by a real CRIU, which may be halted on its way |
+//! | [`service_manager`] | plays one: what it is told by datagrams |
 //! | [`seccomp`] | containers whose system calls wait for an agent |
 //! | [`cgroup`] | where a container is in them, and what the two versions call things |
 //! | [`kernel`] | what this kernel can do, and others cannot |
@@ -74,6 +75,7 @@ pub mod rootfs;
 pub mod runtime;
 pub mod sandbox;
 pub mod seccomp;
+pub mod service_manager;
 pub mod snapshot;
 pub mod spec;
 pub mod strace;

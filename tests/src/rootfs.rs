@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use crate::binaries::{installed, shared_dir};
 
 /// Counted up when [`fill`] changes, so that a tree made by an older harness is not taken for ours.
-const GENERATION: u32 = 1;
+const GENERATION: u32 = 2;
 
 /// Where a directory of the host appears in a container, with [`crate::Bundle::bind`].
 pub const HOST: &str = "/host";
@@ -56,6 +56,7 @@ fn fill(dir: &Path, busybox: &Path) {
         "etc",
         "proc",
         "root",
+        "run",
         "sys",
         "tmp",
         &HOST[1..],

@@ -84,14 +84,23 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 /// # Errors
 /// The kernel lacks close_range(2) (Linux < 5.9).
 pub fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    close_between(&in_order(keep))
+}
+
+fn in_order(keep: &[RawFd]) -> Vec<u32> {
     let mut keep: Vec<u32> = keep
         .iter()
         .filter_map(|&fd| u32::try_from(fd).ok())
         .filter(|&fd| fd > 2)
         .collect();
     keep.sort_unstable();
+    keep
+}
+
+/// Allocates nothing.
+fn close_between(keep: &[u32]) -> io::Result<()> {
     let mut first = 3;
-    for fd in keep {
+    for &fd in keep {
         if fd > first {
             close_range(first, fd - 1)?;
         }
@@ -108,6 +117,44 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Closes descriptors that a stranger sent, without ever waiting for it. Who closes a socket last may have to wait until its peer
+/// has taken what was sent (`SO_LINGER`), for as long as the sender chose; what else there may be is the sender's choice too.
+/// So that is a child's to do, as it ends, when nothing lingers; a pipe's end, which is what is sent as a rule, costs no
+/// child. Only for a process with one thread, which has to reap the child.
+///
+/// A file may let even that wait (a FUSE file system's, whose server is a stranger too): a pidfd of the child is returned, so that
+/// its caller can see to it that there are not many of them.
+pub fn let_go(fds: Vec<OwnedFd>) -> Option<OwnedFd> {
+    let is_pipe = |fd: &OwnedFd| {
+        let stat = nix::sys::stat::fstat(fd);
+        stat.is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO)
+    };
+    if fds.iter().all(is_pipe) {
+        return None;
+    }
+    // No room for two more: nothing better can be done than to close them here.
+    let (wait, go) = nix::unistd::pipe2(OFlag::O_CLOEXEC).ok()?;
+    let theirs = fds.iter().chain([&wait]).map(AsRawFd::as_raw_fd);
+    let keep = in_order(&theirs.collect::<Vec<_>>());
+    // SAFETY: the child makes system calls, and allocates and frees nothing.
+    match unsafe { nix::unistd::fork() } {
+        Ok(nix::unistd::ForkResult::Child) => {
+            // Neither our locks nor what would tell it that we have gone on. Its table is a copy.
+            let _ = close_between(&keep);
+            // Until the parent has closed all of its own: whoever comes last is the one who waits.
+            let _ = nix::unistd::read(&wait, &mut [0]);
+            // SAFETY: takes an integer; nothing of the parent's is to be run at this end.
+            unsafe { libc::_exit(0) }
+        }
+        Ok(nix::unistd::ForkResult::Parent { child }) => {
+            drop(fds);
+            drop((wait, go));
+            super::pidfd::open(child.as_raw()).ok()
+        }
+        Err(_) => None,
     }
 }
 
@@ -146,6 +193,32 @@ mod tests {
         assert!(take(-1).is_err());
         assert!(take(1_000_000).is_err());
         assert!(!is_inheritable(-1) && !is_inheritable(1_000_000));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_a_stranger_sent_to_be_closed() {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        sender.set_nonblocking(true).unwrap();
+        // More than anybody will ever read.
+        while sender.write(&[0; 65536]).is_ok() {}
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 60,
+        };
+        nix::sys::socket::setsockopt(&sender, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+        let before = std::time::Instant::now();
+        let child = let_go(vec![sender.into()]).unwrap();
+        assert!(before.elapsed() < std::time::Duration::from_secs(30));
+        nix::sys::wait::waitid(
+            nix::sys::wait::Id::PIDFd(child.as_fd()),
+            nix::sys::wait::WaitPidFlag::WEXITED,
+        )
+        .unwrap();
+        let (_, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        assert!(let_go(vec![write]).is_none());
+        assert!(let_go(Vec::new()).is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod datagram;
 pub mod exec;
 pub mod fd;
 pub mod fifo;

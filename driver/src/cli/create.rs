@@ -28,7 +28,10 @@ pub struct StartArgs {
 /// The library's.
 pub fn create(args: &CreateArgs, globals: &Globals) -> Result<u8> {
     let driver = globals.driver()?;
-    let options = CreateOptions::default();
+    let options = CreateOptions {
+        notify: args.launch.notify(true)?,
+        ..CreateOptions::default()
+    };
     args.launch.create_and_leave(&driver, options)
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holdfast::{
-    Container, ContainerId, CreateOptions, Driver, Policy, Process, ProcessSpec, RestartPolicy,
+    Container, ContainerId, CreateOptions, Driver, Notify, Policy, Process, ProcessSpec, Ready,
+    RestartPolicy, notify_from_environment,
 };
 
 use super::ending::EndingArgs;
@@ -61,6 +62,15 @@ pub struct LaunchArgs {
     /// Number of descriptors, from 3 on, to pass to the container
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Who says READY=1 to our service manager: container, shim (once it is started) or ignore (nobody)
+    #[arg(
+        long,
+        alias = "sdnotify",
+        value_name = "MODE",
+        default_value = "ignore",
+        hide_possible_values = true
+    )]
+    sd_notify: SdNotify,
     /// Keep what the runtime sends to the bundle's seccomp listenerPath, for one agent after the other
     #[arg(long)]
     seccomp_agent_store: bool,
@@ -80,6 +90,18 @@ pub struct LaunchArgs {
     /// Words of your own, kept with the container; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
+}
+
+/// As podman's `--sdnotify` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SdNotify {
+    /// It does, and whatever else it has to say is passed on.
+    Container,
+    /// We do, when it has been started.
+    #[value(alias = "conmon")]
+    Shim,
+    /// The service manager is for somebody else.
+    Ignore,
 }
 
 impl LaunchArgs {
@@ -106,6 +128,7 @@ impl LaunchArgs {
             pid_file: _,
             console_socket,
             preserve_fds,
+            sd_notify,
             seccomp_agent_store,
             no_pivot,
             no_new_keyring,
@@ -116,6 +139,7 @@ impl LaunchArgs {
         } = self;
         console_socket.is_some()
             || *preserve_fds > 0
+            || *sd_notify != SdNotify::Ignore
             || *seccomp_agent_store
             || *no_pivot
             || *no_new_keyring
@@ -141,6 +165,19 @@ impl LaunchArgs {
     /// Whether a supervisor would restart it.
     pub fn has_restart_policy(&self) -> bool {
         self.restart != RestartPolicy::No
+    }
+
+    /// What our service manager is told of it; `leaves` is whether we end before it does.
+    ///
+    /// # Errors
+    /// The environment names no socket that words can be sent to.
+    pub fn notify(&self, leaves: bool) -> Result<Option<Notify>> {
+        let ready = match self.sd_notify {
+            SdNotify::Container => Ready::Container,
+            SdNotify::Shim => Ready::Start,
+            SdNotify::Ignore => return Ok(None),
+        };
+        Ok(notify_from_environment(ready, leaves)?)
     }
 
     /// Creates the container and writes its pid file; `base` is what no flag of `create` says.

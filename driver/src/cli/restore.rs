@@ -59,6 +59,7 @@ pub fn restore(args: &RestoreArgs, globals: &Globals, reporter: Reporter) -> Res
     let path = absolute(&args.place.place()?.path(bundle))?;
     let options = CreateOptions {
         checkpoint: Some(path.clone()),
+        notify: args.launch.notify(args.detach)?,
         restore: args.options()?,
         ..CreateOptions::default()
     };

@@ -57,6 +57,7 @@ pub fn run(args: &RunArgs, globals: &Globals, reporter: Reporter) -> Result<u8> 
     let checkpoint = args.checkpoint.as_ref();
     let options = CreateOptions {
         auto_remove: args.rm,
+        notify: args.launch.notify(args.detach)?,
         starts: checkpoint.is_none(),
         checkpoint: checkpoint
             .map(|checkpoint| checkpoint.path(args.launch.bundle(), None))

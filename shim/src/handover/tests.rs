@@ -20,6 +20,7 @@ fn holding(stdio: Stdio, reader: LineReader) -> Holding {
         kind: Kind {
             exec: true,
             ours: true,
+            main: true,
             ..Kind::default()
         },
         pidfd: Some(null()),
@@ -33,6 +34,7 @@ fn holding(stdio: Stdio, reader: LineReader) -> Holding {
         output: None,
         memory: None,
         seccomp: None,
+        relay: None,
         asked: 3,
         again: true,
     }
@@ -89,6 +91,8 @@ fn everything_a_shim_knows_survives() {
     store.agent = Some(Agent::new(null(), 1));
     store.resume(null());
     holding.seccomp = Some(Box::new(store));
+    let relay = Relay::taken_over(null(), "@service=1".to_owned(), true);
+    holding.relay = Some(Box::new(relay.with_pending(b"READY=1\nSTATUS=a=b")));
     let (before, after) = handed_over(holding);
     assert_eq!(format!("{after:?}"), before);
     // It would remove the sockets that it was made for.

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use holdfast_common::exit_command::{self as names, ExitCommand};
@@ -31,7 +31,7 @@ pub struct Due {
 /// What became of it.
 pub enum Ran {
     /// It runs.
-    Now,
+    Child(Child),
     /// It cannot be run, and will not be.
     Never,
     /// It could not be run this time, for want of something.
@@ -84,7 +84,7 @@ impl Due {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         match unblock_signals(&mut command).spawn() {
-            Ok(_) => Ran::Now,
+            Ok(child) => Ran::Child(child),
             Err(e) => {
                 let program = &self.command.program;
                 let passes = passes(&e);

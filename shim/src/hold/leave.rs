@@ -7,7 +7,8 @@
 //! 8. the directory, if the launch asked for that;
 //! 9. the lock, then `exit`.
 //!
-//! Every step is bounded in time, and none keeps the next from being taken.
+//! Every step is bounded in time, and none keeps the next from being taken. A service's main process stays until its exit command has
+//! ended, which nobody else waits for.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use holdfast_common::exit_record::ExitRecord;
+use holdfast_common::exit_record::{ExitRecord, UNKNOWN};
 use holdfast_common::identity::Identity;
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::process_state::ProcessState;
@@ -69,7 +70,7 @@ pub fn leave(holding: Holding, end: &End, signals: &SignalFd) -> ExitCode {
     };
     let Claim { lock, exit, .. } = claim;
     let mut exit = Some(exit);
-    let ran = exit_command.is_none_or(|command| {
+    let mut ran = exit_command.map_or(Ran::Never, |command| {
         if !command.left().is_zero() {
             if tidied.told && tidied.deleted {
                 // In this order: whoever sees the hang-up finds that nothing is to be waited for.
@@ -78,20 +79,30 @@ pub fn leave(holding: Holding, end: &End, signals: &SignalFd) -> ExitCode {
             }
             command.wait(signals);
         }
-        !matches!(command.run(), Ran::NotNow)
+        command.run()
     });
+    let finished = !matches!(ran, Ran::NotNow);
     // What the runtime still has keeps its name, and so does what is left to do.
-    if tidied.deleted && ran && kind.auto_remove {
+    if tidied.deleted && finished && kind.auto_remove {
         remove_own_dir(kind);
     }
-    if tidied.deleted && tidied.told && ran {
+    if tidied.deleted && tidied.told && finished {
         // Nothing is left to do for another shim.
         mark(&lock, layout::DONE);
     }
     // In this order: whoever sees the hang-up finds the lock free.
     drop(lock);
     drop(exit);
-    ExitCode::SUCCESS
+    if !kind.main {
+        return ExitCode::SUCCESS;
+    }
+    if let Ran::Child(command) = &mut ran {
+        // A service manager ends what is left of a service when its main process has ended.
+        let _ = command.wait();
+    }
+    // main() has two answers, and this is one of many.
+    let ended_as = end.record.as_ref().map(|record| record.status.number());
+    std::process::exit(ended_as.unwrap_or(UNKNOWN).into())
 }
 
 /// Whether a shim had come as far as its exit command.
@@ -149,8 +160,12 @@ fn tidy_up(
         stdio,
         output,
         seccomp,
+        relay,
         ..
     } = holding;
+    if let Some(relay) = relay {
+        relay.leave();
+    }
     drop((stdio, output));
     // And its sockets with it.
     drop(seccomp);

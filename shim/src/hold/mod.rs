@@ -1,13 +1,14 @@
 //! *Hold*: wait with the process until it ends. One thread, one loop, no wake-up without a cause; nothing here blocks on a
 //! peer, and nothing here knows which front door the launch came through.
 //!
-//! Turn order: signals, process, memory, control, seccomp, readers, output, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
+//! Turn order: signals, process, memory, control, notify, seccomp, readers, output, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
 //! peer leaves, is one event and not a spin; in exchange every descriptor is read until it has no more, or, when that is too
 //! much for one turn, again in the next.
 
 mod control;
 mod exit_command;
 pub mod leave;
+mod process;
 mod replace;
 mod terminal;
 mod time;
@@ -38,7 +39,8 @@ use crate::output::Tells;
 use crate::{events, log as shim_log, record};
 use control::{Control, Request};
 use leave::Seen;
-use time::{Process, Time};
+use process::Process;
+use time::Time;
 use watch::Watch;
 
 pub use terminal::close_stdin;
@@ -57,6 +59,8 @@ enum Event {
     Memory,
     /// A line on the control FIFO.
     Control,
+    /// The container has something to say to a service manager, or that has room for it again.
+    Notify,
     /// A runtime or an agent at the store of seccomp listeners, or a listener's end.
     Seccomp,
     /// Somebody opens a FIFO that the shim writes to.
@@ -69,11 +73,12 @@ enum Event {
 
 impl Event {
     /// In the order in which a turn takes them.
-    const ORDER: [Event; 8] = [
+    const ORDER: [Event; 9] = [
         Event::Signals,
         Event::Process,
         Event::Memory,
         Event::Control,
+        Event::Notify,
         Event::Seccomp,
         Event::Readers,
         Event::Output,
@@ -243,6 +248,7 @@ impl Hold {
                     Event::Process => self.look_at_process()?,
                     Event::Memory => self.look_at_memory(),
                     Event::Control => self.take_requests(&mut reexec)?,
+                    Event::Notify => self.relay()?,
                     Event::Seccomp => self.serve_seccomp()?,
                     Event::Readers => self.see_readers(),
                     Event::Output => self.move_output(),
@@ -298,8 +304,14 @@ impl Hold {
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
         let time = self.time.as_ref().filter(|_| self.ended.is_none());
         let over = time.and_then(Time::due);
+        let relay = self.holding.relay.as_ref().and_then(|relay| relay.due());
         // epoll_wait(2) counts in milliseconds, and mio rounds up.
-        let timeout = timeout.into_iter().chain(due).chain(over).min();
+        let timeout = timeout
+            .into_iter()
+            .chain(due)
+            .chain(over)
+            .chain(relay)
+            .min();
         match self.poll.poll(events, timeout) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
             _ => (),
@@ -314,6 +326,9 @@ impl Hold {
         if self.ending && !turn.contains(&Event::Process) {
             turn.push(Event::Process);
         }
+        if relay.is_some() && !turn.contains(&Event::Notify) {
+            turn.push(Event::Notify);
+        }
         Ok(())
     }
 
@@ -324,6 +339,7 @@ impl Hold {
                 // A reader was quicker to leave than we to see it.
                 Ok(SIGCHLD | SIGPIPE) => (),
                 Ok(SIGUSR1) => shown = true,
+                Ok(_) if process::pass_on(&self.holding, &signal) => (),
                 // A shim ends with its process and not before: whoever means the container signals the container.
                 _ => log::info!(
                     "signal {} from pid {}: ignored",
@@ -417,10 +433,7 @@ impl Hold {
         if let Some(time) = &mut self.time
             && self.ended.is_none()
         {
-            time.tick(&Process {
-                pid: self.holding.pid,
-                pidfd: self.holding.pidfd.as_ref(),
-            });
+            time.tick(&Process::of(&self.holding));
         }
     }
 
@@ -439,6 +452,18 @@ impl Hold {
             Request::Reexec => *reexec = true,
             Request::Deadline => *time = Time::begun(),
         })
+    }
+
+    fn relay(&mut self) -> io::Result<bool> {
+        let Some(relay) = &mut self.holding.relay else {
+            return Ok(false);
+        };
+        let more = relay.turn();
+        let registry = self.poll.registry();
+        relay.watch(|fd, interest| {
+            registry.register(&mut SourceFd(&fd), Event::Notify.token(), interest)
+        })?;
+        Ok(more)
     }
 
     fn serve_seccomp(&mut self) -> io::Result<bool> {

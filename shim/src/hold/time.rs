@@ -2,17 +2,16 @@
 //! `deadline`, where every shim of the process finds it, so that a new one goes on where the last one was. When it is over, that is
 //! put on record first; then the process is sent its signal, and SIGKILL when that has not ended it in time.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::state_file::StateFileError;
-use holdfast_common::sys::{errno_text, pidfd};
+use holdfast_common::sys::errno_text;
 use holdfast_common::time_limit::{Deadline, TimeLimit};
 use nix::libc::SIGKILL;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::process::Process;
 
 /// How long to wait before a moment that could not be put on record is put there again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -127,47 +126,5 @@ impl Time {
                 errno_text(&e)
             ),
         }
-    }
-}
-
-/// The process that is held, to be signalled: it has not been reaped, so its pid is nobody else's.
-pub struct Process<'a> {
-    /// Its pid.
-    pub pid: i32,
-    /// A pidfd of it, where it is not our child.
-    pub pidfd: Option<&'a OwnedFd>,
-}
-
-impl Process<'_> {
-    /// Whether it has ended, with all its threads, reaped or not.
-    fn has_ended(&self) -> bool {
-        let ended = |fd: BorrowedFd<'_>| {
-            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-            matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
-        };
-        match self.pidfd {
-            Some(fd) => ended(fd.as_fd()),
-            None => pidfd::open(self.pid).is_ok_and(|fd| ended(fd.as_fd())),
-        }
-    }
-
-    /// Sends it a signal; if its whole group is meant and it leads one, to all of that.
-    ///
-    /// # Errors
-    /// `ESRCH` when it has been reaped, which a child of ours has not; the system's.
-    pub fn signal(&self, signal: i32, group: bool) -> io::Result<()> {
-        let opened;
-        let fd = match self.pidfd {
-            Some(fd) => fd.as_fd(),
-            None => {
-                opened = pidfd::open(self.pid)?;
-                opened.as_fd()
-            }
-        };
-        // A kernel that cannot (Linux < 6.9), a process that leads none: then the process alone.
-        if group && pidfd::send_signal_to_group(fd, signal).is_ok() {
-            return Ok(());
-        }
-        pidfd::send_signal(fd, signal)
     }
 }

@@ -38,6 +38,8 @@ struct View<'a> {
     output: Option<OutputView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seccomp: Option<SeccompView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notify: Option<RelayView>,
     /// How often a replacement was asked for.
     asked: u32,
     /// How the process ended, as long as that is not on record.
@@ -61,6 +63,9 @@ struct Ends {
     shared_pids: bool,
     ours: bool,
     auto_remove: bool,
+    /// It is the main process of a service.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    main: bool,
 }
 
 /// The numbers, as in /proc/PID/fd.
@@ -97,6 +102,13 @@ struct SeccompView {
     pids: Vec<i32>,
     /// Whether an agent is connected.
     agent: bool,
+}
+
+#[derive(Serialize)]
+struct RelayView {
+    /// What the container's words come in at, and how many bytes of them the service manager had no room for.
+    socket: RawFd,
+    pending: usize,
 }
 
 /// Bytes on their way.
@@ -155,6 +167,7 @@ pub fn line(holding: &Holding, control: &Control, unrecorded: Option<&ExitRecord
             shared_pids: kind.shared_pids,
             ours: kind.ours,
             auto_remove: kind.auto_remove,
+            main: kind.main,
         },
         descriptors,
         control: ControlView {
@@ -166,6 +179,10 @@ pub fn line(holding: &Holding, control: &Control, unrecorded: Option<&ExitRecord
         seccomp: holding.seccomp.as_ref().map(|store| SeccompView {
             pids: store.held.iter().map(|held| held.pid).collect(),
             agent: store.agent.is_some(),
+        }),
+        notify: holding.relay.as_ref().map(|relay| {
+            let (socket, pending) = relay.seen();
+            RelayView { socket, pending }
         }),
         asked: holding.asked,
         unrecorded,

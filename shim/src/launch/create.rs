@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::log_line::{LogLine, in_a_row};
+use holdfast_common::notify::NOTIFY_SOCKET;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
 use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
@@ -28,6 +29,7 @@ use super::stdio::{End, Opened};
 use super::undo::Done;
 use crate::error::Error;
 use crate::handover::{Direct, Stdio, Terminal};
+use crate::notify;
 use crate::output::Output;
 use crate::runtime::{self, Beside};
 use crate::seccomp::Store;
@@ -159,6 +161,9 @@ impl Create<'_> {
         let mut command = runtime::complete(program, self.dir, &args, verb);
         if let Some(sockets) = sockets {
             listener::tell(&mut command, sockets);
+        }
+        if notify::is_relayed(state) {
+            command.env(NOTIFY_SOCKET, notify::FOR_RUNTIMES);
         }
         // A runtime that nobody waits for any more must not go on half way.
         exec::die_with_us(&mut command);

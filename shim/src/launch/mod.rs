@@ -35,6 +35,7 @@ use crate::claim::Claim;
 use crate::error::Error;
 use crate::handover::Holding;
 use crate::launcher::Launcher;
+use crate::notify::{self, Relay};
 use crate::output::Output;
 use crate::seccomp::Store;
 use crate::{events, hold, isolation, log as shim_log, memory, record};
@@ -136,7 +137,12 @@ impl Launching {
         let memory = (!state.exec)
             .then(|| memory::begin(identity.pid, restored))
             .flatten();
+        let relay = Relay::begin(&state, &self.wire, identity.pid)?;
         events::tell_launch(&state, identity);
+        if let Some(notify) = notify::asked(&state) {
+            // Before the launcher, which may be what the service manager takes for the main process now, can go.
+            notify::tell_main(notify);
+        }
         // The launcher's stdio is the launcher's.
         fd::null_stdio().map_err(Error::io("open", "/dev/null"))?;
         self.launcher.report(&Report::ready(identity));
@@ -153,6 +159,7 @@ impl Launching {
             output,
             memory,
             seccomp,
+            relay,
             asked: 0,
             again: false,
         })

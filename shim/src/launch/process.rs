@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::handover::Kind;
+use crate::notify;
 
 /// How long a process may take from giving up its memory to its end, milliseconds.
 const ENDING: u16 = 1000;
@@ -86,6 +87,7 @@ pub fn kind(wire: &Wire, state: &ProcessState) -> Kind {
         shared_pids: !state.exec && !has_private_pids(&wire.bundle),
         ours: state.holdfast.is_some(),
         auto_remove: state.holdfast.as_ref().is_some_and(|ours| ours.auto_remove),
+        main: notify::asked(state).is_some_and(|notify| notify.main),
     }
 }
 

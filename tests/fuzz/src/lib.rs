@@ -10,6 +10,7 @@
 //! | [`ends`] | exit.json, exitStatus: no status that was not in the bytes |
 //! | [`entries`] | containers' logs: no byte that was not written, none lost |
 //! | [`identities`] | pid and starttime, /proc/PID/stat: no process that was not in the bytes |
+//! | [`notifications`] | a container's to a service manager: nothing that it may not say, nothing that it did not |
 //! | [`messages`] | the ready line, the shim's command line, the JSON log, the state that comes with a seccomp listener |
 //! | [`scratch`] | the directory in which the state files are |
 
@@ -21,6 +22,7 @@ mod ends;
 mod entries;
 mod identities;
 mod messages;
+mod notifications;
 mod scratch;
 
 pub use control::control;
@@ -29,12 +31,13 @@ pub use ends::{exit_json, exit_status};
 pub use entries::log_entry;
 pub use identities::{pid_starttime, proc_stat};
 pub use messages::{log_line, ready, request, seccomp_state};
+pub use notifications::notify_message;
 
 /// A target's name, which is also that of its corpus, and its property.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("control", control),
     ("process_json", process_json),
     ("state_json", state_json),
@@ -48,4 +51,5 @@ pub const TARGETS: [Target; 13] = [
     ("log_line", log_line),
     ("log_entry", log_entry),
     ("seccomp_state", seccomp_state),
+    ("notify_message", notify_message),
 ];
