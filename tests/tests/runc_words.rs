@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use holdfast_tests::Sandbox;
+use holdfast_tests::{FakeRuntime, Sandbox};
 use serde_json::Value;
 
 const LIFE: &str = r#"
@@ -190,6 +190,38 @@ fn files_and_descriptors_are_handed_over_alike() {
         $TOOL exec --preserve-fds 1 $ID sh -c 'cat <&3; cat <&4' 3<three 4<four 2>/dev/null
         $TOOL delete -f $ID";
     assert_eq!(sandbox.same_as_runc(&sleep, script), "third\n");
+    sandbox.assert_clean();
+}
+
+#[test]
+fn what_only_a_runtime_can_do_it_is_told_to() {
+    let sandbox = Sandbox::new("rw-told");
+    let fake = FakeRuntime::script(&sandbox, r#"delegate "$@""#);
+    let runtime = fake.arg();
+    let bundle = sandbox.sh("exit 7");
+    let told = ["--no-pivot", "--no-new-keyring"];
+    for flags in [&[][..], &told] {
+        for verb in [&["create"][..], &["run"]] {
+            let id = sandbox.id("told");
+            let words = [
+                &["--runtime", &runtime],
+                verb,
+                flags,
+                &["-b", bundle.arg(), &id],
+            ]
+            .concat();
+            let code = sandbox.output(words).status.code();
+            assert_eq!(code, Some(if verb == ["run"] { 7 } else { 0 }));
+            let argv = fake.argv("create").unwrap();
+            let has = told.map(|flag| argv.iter().any(|word| word == flag));
+            assert_eq!(has, [!flags.is_empty(); 2], "{argv:?}");
+            if verb == ["create"] {
+                sandbox.run_ok(["start", &id]);
+                assert_eq!(sandbox.run_ok(["wait", &id]), "7\n");
+                sandbox.run_ok(["delete", &id]);
+            }
+        }
+    }
     sandbox.assert_clean();
 }
 
