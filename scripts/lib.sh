@@ -50,6 +50,8 @@ have() {
     busybox-static) command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&1 ;;
     # Static linking takes the C library's archive besides the linker driver.
     cc) command -v cc >/dev/null && [ "$(cc -print-file-name=libc.a)" != libc.a ] ;;
+    # Nobody types it.
+    systemd) [ -x /lib/systemd/systemd ] ;;
     # A library's headers.
     libseccomp-dev) pkg-config --exists libseccomp 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;

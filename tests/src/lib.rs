@@ -39,6 +39,7 @@
 //! | [`supervisor`] | `holdfast supervise`, and its events |
 //! | [`criu`] | checkpoints by a real CRIU, which may be halted on its way |
 //! | [`service_manager`] | plays one: what it is told by datagrams |
+//! | [`systemd`] | a real one, in namespaces of its own |
 //! | [`seccomp`] | containers whose system calls wait for an agent |
 //! | [`cgroup`] | where a container is in them, and what the two versions call things |
 //! | [`kernel`] | what this kernel can do, and others cannot |
@@ -81,6 +82,7 @@ pub mod spec;
 pub mod strace;
 pub mod supervisor;
 pub mod syscalls;
+pub mod systemd;
 pub mod terminal;
 pub mod user;
 pub mod wait;

@@ -1,5 +1,5 @@
 //! What a container has to say to its launcher's service manager gets there, as far as it may say it, and nothing that it says can hurt
-//! anybody. The service manager is played.
+//! anybody. A service manager that is played here is told the same as a real one (`systemd.rs`).
 
 use std::fs;
 use std::io::Write;
