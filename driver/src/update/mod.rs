@@ -63,7 +63,7 @@ impl Container {
         }
         let settings = Settings::of(&cgroups)?;
         let updated = self
-            .run_update(resources)
+            .run_update(&settings.complete(resources))
             .and_then(|()| settings.set_tcp(resources.kernel_tcp_memory()));
         match updated {
             Ok(()) => Ok(settings.unenforced(resources)),

@@ -74,6 +74,31 @@ impl Settings {
         })
     }
 
+    /// What to ask a runtime for. With version 2, that is nothing of what it has not got, which crun refuses; and both halves of
+    /// `cpu.max` where one is to change, since crun gives the other its default.
+    pub fn complete(&self, resources: &Resources) -> Resources {
+        let mut asked = resources.clone();
+        if self.memory_v1.is_none() {
+            asked.kernel_memory = None;
+            asked.kernel_tcp_memory = None;
+        }
+        let cpu_max = self
+            .files
+            .iter()
+            .find(|(path, _)| path.ends_with("cpu.max"));
+        if let Some((quota, period)) = cpu_max.and_then(|(_, text)| text.split_once(' ')) {
+            let is_asked = |number: Option<i64>| number.is_some_and(|number| number != 0);
+            let period_is_asked = asked.cpu_period.is_some_and(|period| period != 0);
+            match (is_asked(asked.cpu_quota), period_is_asked) {
+                (true, false) => asked.cpu_period = period.trim().parse().ok(),
+                // `max` is no number, and no limit.
+                (false, true) => asked.cpu_quota = Some(quota.parse().unwrap_or(-1)),
+                (true, true) | (false, false) => {}
+            }
+        }
+        asked
+    }
+
     /// Sets the limit of TCP's buffers, where the kernel has one.
     pub fn set_tcp(&self, limit: Option<i64>) -> Result<()> {
         let (Some(dir), Some(limit)) = (&self.memory_v1, limit) else {
@@ -204,6 +229,37 @@ mod tests {
         assert_eq!(settings.unenforced(&both), none);
         settings.set_tcp(Some(1)).unwrap();
         assert!(!at(TCP).exists());
+    }
+
+    #[test]
+    fn a_runtime_is_asked_for_both_halves_of_a_limit_and_for_none_that_there_is_not() {
+        let dir = scratch("settings-both");
+        let web = dir.join("web");
+        std::fs::create_dir(&web).unwrap();
+        let cgroups = cgroups(&dir, "cgroup2", "");
+        let asked = |there: &str, cpu_quota, cpu_period| {
+            std::fs::write(web.join("cpu.max"), there).unwrap();
+            let asked = Settings::of(&cgroups).unwrap().complete(&Resources {
+                cpu_quota,
+                cpu_period,
+                kernel_memory: Some(1 << 20),
+                kernel_tcp_memory: Some(1 << 20),
+                ..Resources::default()
+            });
+            assert_eq!((asked.kernel_memory, asked.kernel_tcp_memory), (None, None));
+            (asked.cpu_quota, asked.cpu_period)
+        };
+        let there = "20000 50000\n";
+        assert_eq!(asked(there, Some(9000), None), (Some(9000), Some(50_000)));
+        assert_eq!(asked(there, Some(-1), Some(0)), (Some(-1), Some(50_000)));
+        assert_eq!(asked(there, None, Some(9000)), (Some(20_000), Some(9000)));
+        assert_eq!(
+            asked(there, Some(5000), Some(9000)),
+            (Some(5000), Some(9000))
+        );
+        assert_eq!(asked(there, None, None), (None, None));
+        let unlimited = "max 100000\n";
+        assert_eq!(asked(unlimited, None, Some(9000)), (Some(-1), Some(9000)));
     }
 
     #[test]
