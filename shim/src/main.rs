@@ -57,8 +57,7 @@ that speaks containerd 0.2's shim protocol. Not meant to be typed by hand: see `
 holdfast_common::bare_main!(run);
 
 #[cfg_attr(test, allow(dead_code, reason = "tests have a main of their own"))]
-fn run() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+fn run(words: Vec<OsString>) -> ExitCode {
     match words.as_slice() {
         [only] if only == "--version" => {
             let commit = COMMIT.map(|commit| format!(" (commit {commit})"));

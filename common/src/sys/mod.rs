@@ -12,6 +12,7 @@ pub mod memory;
 pub mod pidfd;
 pub mod process;
 pub mod pty;
+pub mod rename;
 pub mod scm;
 pub mod seccomp;
 pub mod signal;

@@ -39,7 +39,8 @@ pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, V
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = space.as_mut_ptr().cast();
-    message.msg_controllen = size_of_val(&space);
+    // A size_t to glibc, a socklen_t to musl.
+    message.msg_controllen = size_of_val(&space) as _;
     // SAFETY: the kernel writes into `bytes` and `space`, which are exclusively borrowed and whose lengths are passed.
     let received =
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };

@@ -2,6 +2,7 @@
 //! what is pending survive `execve`.
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -11,8 +12,19 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 /// # Errors
 /// None in practice.
 pub fn block_all() -> io::Result<()> {
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all()), None)?;
     Ok(())
+}
+
+/// Every signal, those too that a C library keeps for its threads and leaves out of sigfillset(3): musl does 34, which anybody may
+/// send, and which would end a shim.
+fn all() -> SigSet {
+    let mut bits = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: a sigset_t is an array of bits, all of which are written here, and each value of which is one.
+    unsafe {
+        bits.as_mut_ptr().write_bytes(0xff, 1);
+        SigSet::from_sigset_t_unchecked(bits.assume_init())
+    }
 }
 
 /// Unblocks every signal. Async-signal-safe.
@@ -59,5 +71,5 @@ pub fn keep_children() {
 /// signalfd(2)'s.
 pub fn open_signalfd() -> io::Result<SignalFd> {
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    Ok(SignalFd::with_flags(&SigSet::all(), flags)?)
+    Ok(SignalFd::with_flags(&all(), flags)?)
 }

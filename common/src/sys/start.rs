@@ -4,26 +4,46 @@
 //!
 //! What is missed: a stack overflow is a plain SIGSEGV. What else the library does then is done here.
 
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-/// Makes `$main`, a `fn() -> ExitCode`, the program's C main; for a crate that is `#![no_main]`.
+/// Makes `$main`, a `fn(Vec<OsString>) -> ExitCode`, which is given the words without the program's name, the program's C main; for a crate that is `#![no_main]`.
 #[macro_export]
 macro_rules! bare_main {
     ($main:path) => {
         /// Called by the C library once it has set itself up.
         #[unsafe(no_mangle)]
-        extern "C" fn main() -> core::ffi::c_int {
-            $crate::sys::start::run($main)
+        extern "C" fn main(
+            count: core::ffi::c_int,
+            words: *const *const core::ffi::c_char,
+        ) -> core::ffi::c_int {
+            // SAFETY: the C library calls main with as many C strings as it says.
+            unsafe { $crate::sys::start::run(count, words, $main) }
         }
     };
 }
 
-/// What stands around a program's own main.
-pub fn run(main: fn() -> ExitCode) -> i32 {
+/// What stands around a program's own main. The words come from C's main, because `std::env::args_os` has them only where the C
+/// library tells its constructors, and musl does not.
+///
+/// # Safety
+/// There are `count` C strings at `words`.
+pub unsafe fn run(
+    count: c_int,
+    words: *const *const c_char,
+    main: fn(Vec<OsString>) -> ExitCode,
+) -> i32 {
+    let words = (1..usize::try_from(count).unwrap_or(0)).map(|n| {
+        // SAFETY: the caller vouches for `count` C strings, of which this is one; it is copied.
+        let word = unsafe { CStr::from_ptr(*words.add(n)) };
+        OsStr::from_bytes(word.to_bytes()).to_owned()
+    });
+    let words = words.collect();
     open_standard_streams();
     // SAFETY: SIG_IGN runs no code of ours; signal(2) takes two integers and touches no memory.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    i32::from(main() != ExitCode::SUCCESS)
+    i32::from(main(words) != ExitCode::SUCCESS)
 }
 
 /// Whoever started us without one of descriptors 0 to 2 would have the next file that is opened take its place.

@@ -21,6 +21,7 @@ mod stdio;
 mod strays;
 mod undo;
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,8 +29,7 @@ use std::process::ExitCode;
 use holdfast_common::process_state::{Extension, ProcessState};
 use holdfast_common::ready::Report;
 use holdfast_common::request::{Isolation, Launch, Wire};
-use holdfast_common::sys::{fd, signal};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use holdfast_common::sys::{fd, rename, signal};
 
 use crate::claim::Claim;
 use crate::error::Error;
@@ -176,22 +176,29 @@ impl Launching {
         if self.launcher.is_gone() {
             return Err(Error::LauncherGone);
         }
-        let how = if *replace {
+        let renamed = if *replace {
             // What is replaced takes the staging directory's name; whoever asked removes it.
-            RenameFlags::RENAME_EXCHANGE
+            rename::exchange(from, to)
         } else {
-            RenameFlags::RENAME_NOREPLACE
+            rename::rename_new(from, to)
         };
-        match renameat2(AT_FDCWD, from, AT_FDCWD, to, how) {
+        match renamed {
             Ok(()) => {
                 self.done.committed = true;
                 Ok(())
             }
-            Err(nix::Error::EEXIST | nix::Error::ENOTEMPTY) => Err(Error::Exists(to.clone())),
-            Err(e) => Err(Error::Io {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(Error::Exists(to.clone()))
+            }
+            Err(cause) => Err(Error::Io {
                 operation: "create",
                 path: to.clone(),
-                cause: e.into(),
+                cause,
             }),
         }
     }

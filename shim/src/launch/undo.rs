@@ -9,8 +9,7 @@ use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
 use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::{Launch, Wire};
-use holdfast_common::sys::signal;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use holdfast_common::sys::{rename, signal};
 use nix::sys::signalfd::SignalFd;
 
 use super::{cgroup, half_restored, strays};
@@ -131,14 +130,7 @@ impl Done {
 fn put_back(launch: &Launch) -> bool {
     let restored = ProcessState::read(Path::new("."));
     restored.is_ok_and(|state| !state.checkpoint.is_empty())
-        && renameat2(
-            AT_FDCWD,
-            &launch.from,
-            AT_FDCWD,
-            &launch.to,
-            RenameFlags::RENAME_EXCHANGE,
-        )
-        .is_ok()
+        && rename::exchange(&launch.from, &launch.to).is_ok()
 }
 
 /// A restart that failed leaves its directory, as the end of a process that never was: the container stays.
