@@ -375,7 +375,8 @@ fn a_shim_without_descriptors_holds_on_and_records_once_it_may() {
     let bundle = sandbox.sh("read go; exit 3");
     sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &id]);
     let dir = sandbox.process_dir(&id, "init");
-    let shim = sandbox.shim_of(&dir);
+    // One that has become *hold*: on the way there it needs some.
+    let shim = sandbox.idle_shim_of(&dir);
     allow(shim, 3);
     // An exchange needs descriptors: it is refused, and so far nobody can be told.
     let control = holdfast_tests::fifo::both(&dir.join("control"));
