@@ -2,6 +2,7 @@
 //! shipped is static and has its own profile, which `cargo test` alone would not build.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The driver, `holdfast`.
 #[must_use]
@@ -17,6 +18,22 @@ pub fn shim() -> PathBuf {
         Some(path) => path.into(),
         None => built("holdfast-shim"),
     }
+}
+
+/// Whether the shim is linked with glibc, as where there is no Rust for musl.
+///
+/// # Panics
+/// When it cannot be read.
+#[must_use]
+pub fn shim_has_glibc() -> bool {
+    static HAS_GLIBC: OnceLock<bool> = OnceLock::new();
+    *HAS_GLIBC.get_or_init(|| {
+        let executable = std::fs::read(shim()).expect("read the shim's executable");
+        let banner = b"GNU C Library";
+        executable
+            .windows(banner.len())
+            .any(|bytes| bytes == banner)
+    })
 }
 
 /// The directory in `target/` that scripts and tests share.
