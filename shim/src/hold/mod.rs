@@ -1,11 +1,10 @@
 //! *Hold*: wait with the process until it ends. One thread, one loop, no wake-up without a cause; nothing here blocks on a
 //! peer, and nothing here knows which front door the launch came through.
 //!
-//! Turn order: signals, process, memory, control, notify, seccomp, readers, output, terminal. The poll is edge-triggered: a terminal that hangs up, or a FIFO whose
-//! peer leaves, is one event and not a spin; in exchange every descriptor is read until it has no more, or, when that is too
-//! much for one turn, again in the next.
+//! Turn order: signals, process, memory, control, notify, seccomp, readers, output, terminal ([`event`]).
 
 mod control;
+mod event;
 mod exit_command;
 pub mod leave;
 mod process;
@@ -17,7 +16,7 @@ mod view;
 mod watch;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -27,7 +26,7 @@ use holdfast_common::identity::Identity;
 use holdfast_common::sys::process::become_subreaper;
 use holdfast_common::sys::{pidfd, signal};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 use nix::libc::{SIGCHLD, SIGPIPE, SIGUSR1};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signalfd::SignalFd;
@@ -35,11 +34,12 @@ use nix::sys::time::TimeSpec;
 
 use crate::handover::{Holding, Stdio};
 use crate::memory::{self, Memory};
-use crate::output::Tells;
-use crate::{events, log as shim_log, record};
+use crate::{events, log as shim_log};
 use control::{Control, Request};
+use event::Event;
 use leave::Seen;
 use process::Process;
+use replace::Answer;
 use time::Time;
 use watch::Watch;
 
@@ -47,48 +47,6 @@ pub use terminal::close_stdin;
 
 /// How long to wait before a status that could not be written is written again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What can happen to a shim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Event {
-    /// A signal: a child has ended, or somebody wants attention.
-    Signals,
-    /// The process, which is not our child, has ended or been reaped.
-    Process,
-    /// The kernel kills in the container for want of memory.
-    Memory,
-    /// A line on the control FIFO.
-    Control,
-    /// The container has something to say to a service manager, or that has room for it again.
-    Notify,
-    /// A runtime or an agent at the store of seccomp listeners, or a listener's end.
-    Seccomp,
-    /// Somebody opens a FIFO that the shim writes to.
-    Readers,
-    /// There is output to be moved, or room for it.
-    Output,
-    /// The terminal or one of its FIFOs has data or space.
-    Terminal,
-}
-
-impl Event {
-    /// In the order in which a turn takes them.
-    const ORDER: [Event; 9] = [
-        Event::Signals,
-        Event::Process,
-        Event::Memory,
-        Event::Control,
-        Event::Notify,
-        Event::Seccomp,
-        Event::Readers,
-        Event::Output,
-        Event::Terminal,
-    ];
-
-    fn token(self) -> Token {
-        Token(self as usize)
-    }
-}
 
 /// Becomes a holding shim with a fresh address space.
 pub fn begin(holding: Holding) -> ExitCode {
@@ -129,21 +87,6 @@ struct Hold {
     unanswered: Option<Answer>,
 }
 
-/// What became of a replacement.
-struct Answer {
-    /// Why it was not made.
-    refused: Option<String>,
-    /// Whether an attempt to say so failed.
-    failed: bool,
-}
-
-impl Answer {
-    fn new(refused: Option<String>) -> Self {
-        let failed = false;
-        Self { refused, failed }
-    }
-}
-
 impl Hold {
     fn new(mut holding: Holding) -> io::Result<Self> {
         // Blocked since launch; an adopted container's shim has to do these itself.
@@ -174,60 +117,8 @@ impl Hold {
             unanswered: again.then(|| Answer::new(None)),
             holding,
         };
-        hold.register()?;
+        event::register(hold.poll.registry(), &hold.signals, &hold.holding)?;
         Ok(hold)
-    }
-
-    fn register(&self) -> io::Result<()> {
-        use Interest as I;
-        self.add(self.signals.as_raw_fd(), Event::Signals, I::READABLE)?;
-        self.add(
-            self.holding.claim.control.as_raw_fd(),
-            Event::Control,
-            I::READABLE,
-        )?;
-        if let Some(pidfd) = &self.holding.pidfd {
-            self.add(pidfd.as_raw_fd(), Event::Process, I::READABLE)?;
-        }
-        if let Some(memory) = &self.holding.memory {
-            let (fd, interest) = memory.pollable();
-            self.add(fd, Event::Memory, interest)?;
-        }
-        if let Some(output) = &self.holding.output {
-            output.pollable(|fd, tells| match tells {
-                Tells::Bytes => self.add(fd, Event::Output, I::READABLE),
-                Tells::Room => self.add(fd, Event::Output, I::WRITABLE),
-                Tells::Opened => self.add(fd, Event::Readers, I::READABLE),
-            })?;
-        }
-        if let Stdio::Terminal(terminal) = &self.holding.stdio {
-            self.add(
-                terminal.master.as_raw_fd(),
-                Event::Terminal,
-                I::READABLE | I::WRITABLE,
-            )?;
-            if let Some(input) = &terminal.input {
-                self.add_if_pollable(input.as_raw_fd(), Event::Terminal, I::READABLE)?;
-            }
-            if let Some(output) = &terminal.output {
-                self.add_if_pollable(output.as_raw_fd(), Event::Terminal, I::WRITABLE)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&self, fd: RawFd, event: Event, interest: Interest) -> io::Result<()> {
-        self.poll
-            .registry()
-            .register(&mut SourceFd(&fd), event.token(), interest)
-    }
-
-    /// A regular file cannot be polled (`EPERM`, epoll_ctl(2)) and need not be: it is always ready.
-    fn add_if_pollable(&self, fd: RawFd, event: Event, interest: Interest) -> io::Result<()> {
-        match self.add(fd, event, interest) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            result => result,
-        }
     }
 
     fn run(mut self) -> io::Result<ExitCode> {
@@ -550,21 +441,10 @@ impl Hold {
         self.unanswered = Some(Answer::new(Some(refused)));
     }
 
-    /// Says in shim.json which shim this is, and what became of a replacement, if that is not said yet.
     fn answer(&mut self) {
-        let Some(Answer { refused, failed }) = &mut self.unanswered else {
-            return;
-        };
-        let Holding {
-            executable, asked, ..
-        } = &self.holding;
-        match record::write(executable, *asked, refused.clone()) {
-            Ok(()) => self.unanswered = None,
-            Err(e) => {
-                if !std::mem::replace(failed, true) {
-                    log::warn!("{e}; trying again until there is space");
-                }
-            }
+        let told = |answer: &mut Answer| answer.tell(&self.holding);
+        if self.unanswered.as_mut().is_some_and(told) {
+            self.unanswered = None;
         }
     }
 }

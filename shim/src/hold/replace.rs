@@ -18,10 +18,38 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::handover::{Holding, PROTOCOL, PROTOCOL_OPTION};
 use crate::output::Output;
+use crate::record;
 use crate::runtime::{self, Beside};
 
 /// How long a new executable may take to say which words it understands.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What became of a replacement, while shim.json does not say so yet.
+pub struct Answer {
+    /// Why it was not made.
+    refused: Option<String>,
+    /// Whether an attempt to say so failed.
+    failed: bool,
+}
+
+impl Answer {
+    pub fn new(refused: Option<String>) -> Self {
+        let failed = false;
+        Self { refused, failed }
+    }
+
+    /// Says so in shim.json, and which shim this is; whether that is done.
+    pub fn tell(&mut self, holding: &Holding) -> bool {
+        let told = record::write(&holding.executable, holding.asked, self.refused.clone());
+        let Err(e) = told else {
+            return true;
+        };
+        if !std::mem::replace(&mut self.failed, true) {
+            log::warn!("{e}; trying again until there is space");
+        }
+        false
+    }
+}
 
 /// Goes on as the new executable; returns why not when that is not to be, and then nothing has changed.
 pub fn replace(holding: &mut Holding, signals: &SignalFd) -> String {
