@@ -22,6 +22,8 @@ pub const WORD: &str = "--count";
 /// When it cannot be written.
 pub fn wrap(program: &Path, dir: &Path) -> PathBuf {
     let me = std::env::current_exe().expect("this program");
+    // As /proc will say.
+    let program = &fs::canonicalize(program).expect("the program's own path");
     let [me, program, dir_] = [&me, program, dir].map(|path| path.display().to_string());
     // Not a child of the program's, and with none of its streams.
     let script = format!(

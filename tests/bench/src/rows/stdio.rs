@@ -31,7 +31,7 @@ pub fn cpu(io: Io) -> String {
 }
 
 pub fn measure(bench: &Bench, row: &mut Row) {
-    let rounds = bench.size(1, 5);
+    let rounds = bench.size(1, 3);
     row.parameter("rounds", rounds);
     for round in 0..rounds {
         let mib = amount(bench, Io::Fifo);
