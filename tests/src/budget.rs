@@ -58,7 +58,7 @@ pub const EXIT_CALLS: Budget = most(132, "system calls", "an end, the shim");
 /// What the command does for `exec -d`.
 pub const EXEC_CALLS: Budget = most(265, "system calls", "`exec -d`, the command");
 /// What an exec's shim does from its start to its end.
-pub const EXEC_SHIM_CALLS: Budget = most(400, "system calls", "an exec, its shim, to its end");
+pub const EXEC_SHIM_CALLS: Budget = most(430, "system calls", "an exec, its shim, to its end");
 
 impl Budget {
     const fn with_glibc(mut self, most: u64) -> Self {

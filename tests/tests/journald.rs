@@ -240,7 +240,9 @@ fn a_journal_that_is_slow_or_gone_loses_entries_and_holds_nobody_up() {
     });
     let mut kept = 0;
     while let Some(entry) = journal.next(Duration::from_millis(300)) {
-        kept += entry["MESSAGE"].len() + 1;
+        // The first piece of a line that came in two has no end.
+        let ends = !entry.contains_key("CONTAINER_PARTIAL_MESSAGE");
+        kept += entry["MESSAGE"].len() + usize::from(ends);
     }
     // It is restarted: another socket of that name.
     fs::remove_file(&journal.path).unwrap();
