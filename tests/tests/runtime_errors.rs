@@ -173,7 +173,7 @@ fn impatient(sandbox: &Sandbox, fake: &FakeRuntime) -> Driver {
 }
 
 /// Leaves processes of every kind: a child, a grandchild, one in its own session, one whose parent is gone.
-const HANG: &str = r#"sleep 1000 & sh -c "sh -c 'sleep 1000; true'; true" & setsid sleep 1000 & (setsid sh -c '(sleep 1000 &)' &); echo >"$FAKE/hangs"; sleep 1000"#;
+const HANG: &str = r#"cd "$FAKE"; sleep 1000 & sh -c "sh -c 'sleep 1000; true'; true" & setsid sleep 1000 & (setsid sh -c '(sleep 1000 &)' &); echo >"$FAKE/hangs"; sleep 1000"#;
 
 #[test]
 fn a_runtime_that_hangs_in_create_is_given_up_with_all_its_children() {
