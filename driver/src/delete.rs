@@ -123,9 +123,6 @@ impl Container {
 
     /// Deletes it from the runtime, unless a shim has, or somebody else's container goes by its name there by now.
     fn delete_from_runtime(&self, force: bool) -> Result<()> {
-        if self.init().is_ok_and(|init| init.end.is_done()) {
-            return Ok(());
-        }
         match self.runtime_state() {
             Ok(state) if self.is_mine(&state) => (),
             Ok(_) | Err(Error::Runtime { .. }) => return Ok(()),

@@ -198,19 +198,9 @@ impl End {
         Ok(self.lock_is_held()? && self.says_left())
     }
 
-    /// Whether a shim saw the end, and has done all that it had to do then: the runtime knows nothing of the container any more.
-    pub fn is_done(&self) -> bool {
-        let seen = |record: ExitRecord| record.source != Source::Unknown;
-        self.says(layout::DONE) && self.record().is_ok_and(|record| record.is_some_and(seen))
-    }
-
     fn says_left(&self) -> bool {
-        self.says(layout::LEFT)
-    }
-
-    fn says(&self, word: &[u8]) -> bool {
         let lock = self.dir.join(layout::SHIM_LOCK_FILE);
-        std::fs::read(lock).is_ok_and(|lock| lock.starts_with(word))
+        std::fs::read(lock).is_ok_and(|lock| lock.starts_with(layout::LEFT))
     }
 
     fn outlook(&self) -> Result<Outlook> {
