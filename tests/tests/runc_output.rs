@@ -109,12 +109,12 @@ fn processes_are_listed_alike() {
     let numbers = "s/[0-9][0-9]*/N/g; s/  */ /g; s/^ //";
     let script = format!(
         "quietly $TOOL run -d -b $BUNDLE $ID
-         three() {{ [ \"$($TOOL ps -f json $ID | tr , '\\n' | wc -l)\" = 3 ]; }}
-         soon three
+         sleeps() {{ [ \"$($TOOL ps $ID -o pid,args | grep -c '^ *[0-9]* sleep 100')\" = 2 ]; }}
+         soon sleeps
          numbers() {{ sed '{numbers}'; }}
          $TOOL ps -f json $ID | numbers; echo
          $TOOL ps --format=json $ID | numbers; echo
-         $TOOL ps $ID -o pid,args | sort | sed 's/^ *[0-9]*//'
+         $TOOL ps $ID -o pid,args | sed 's/^ *[0-9]*//' | sort
          $TOOL ps $ID -eo pid,stat,comm | numbers | sort
          $TOOL ps $ID | sed 's/:[0-9]*//g' | numbers | sort
          refuses $TOOL ps $ID -o args
