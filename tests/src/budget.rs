@@ -32,10 +32,10 @@ const fn most(most: u64, unit: &'static str, what: &'static str) -> Budget {
 }
 
 /// Memory of an idle shim that is its own alone.
-pub const PRIVATE_DIRTY: Budget = most(44, "KiB", "private dirty memory, idle").with_glibc(72);
+pub const PRIVATE_DIRTY: Budget = most(44, "KiB", "private dirty memory, idle").with_glibc(68);
 /// The same where it holds a terminal, or moves output.
 pub const PRIVATE_DIRTY_MOVING: Budget =
-    most(56, "KiB", "private dirty memory, idle, with a terminal").with_glibc(80);
+    most(56, "KiB", "private dirty memory, idle, with a terminal").with_glibc(76);
 /// What the kernel keeps to map an idle shim's memory.
 pub const PAGE_TABLES: Budget = most(44, "KiB", "page tables, idle");
 /// Threads, always.
@@ -45,7 +45,7 @@ pub const WAKE_UPS: Budget = most(0, "wake-ups", "wake-ups, idle");
 /// Open descriptors of an idle shim.
 pub const DESCRIPTORS: Budget = most(16, "descriptors", "open descriptors, idle");
 /// The shim's executable.
-pub const SHIM_SIZE: Budget = most(1200, "KiB", "the shim's executable").with_glibc(1800);
+pub const SHIM_SIZE: Budget = most(1200, "KiB", "the shim's executable").with_glibc(1760);
 /// The command's executable.
 pub const DRIVER_SIZE: Budget = most(6900, "KiB", "the command's executable");
 
