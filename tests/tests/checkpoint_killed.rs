@@ -159,7 +159,7 @@ fn a_checkpoint_is_given_up_by_a_key_or_after_its_time() {
     let Some(criu) = Criu::find() else { return };
     let sandbox = Sandbox::new("cpk-given-up");
     let counting = Counting::begin(&sandbox, criu);
-    for (action, timeout) in [("network-lock", None), ("pre-dump", Some("100ms"))] {
+    for (action, timeout) in [("network-lock", None), ("pre-dump", Some("1ms"))] {
         let halt = Halt::at(&sandbox, action);
         let mut command = counting.checkpoint("first");
         command.args(timeout.iter().flat_map(|timeout| ["--timeout", timeout]));
@@ -170,7 +170,7 @@ fn a_checkpoint_is_given_up_by_a_key_or_after_its_time() {
                 launcher.signal(Signal::SIGINT);
                 "given up; the container goes on"
             }
-            Some(_) => "not done after 100ms; the container goes on",
+            Some(_) => "not done after 1ms; the container goes on",
         };
         halt.let_go();
         let output = launcher.wait();

@@ -135,6 +135,21 @@ impl Dump<'_, '_> {
         !matches!(init, Ok(None))
     }
 
+    /// Whether there is to be no checkpoint any more.
+    fn given_up(&mut self, deadline: Deadline, begun: Instant) -> Option<GivenUp> {
+        if deadline.has_passed() {
+            return Some(GivenUp::TooLate);
+        }
+        let progress = CheckpointProgress {
+            written: size_of(self.staging.dir()),
+            elapsed: begun.elapsed(),
+        };
+        match self.watcher.as_mut()?(progress) {
+            ControlFlow::Continue(()) => None,
+            ControlFlow::Break(()) => Some(GivenUp::Cancelled),
+        }
+    }
+
     /// Waits for the runtime, and answers CRIU's question.
     fn attend(
         &mut self,
@@ -157,36 +172,16 @@ impl Dump<'_, '_> {
                 (Phase::Open(question), None) => (Some(&question.asked), deadline),
                 (Phase::Answered(_) | Phase::Refused(_), _) => (None, deadline),
             };
-            let given_up = match (
-                turn(until, &process, asked).map_err(failed)?,
-                &mut self.watcher,
-            ) {
-                (Turn::Ended, _) => break,
-                (Turn::Asked, _) => {
-                    phase = match phase {
-                        Phase::Open(question) if question.is_ours() && commit() => {
-                            question.answer();
-                            Phase::Answered(question)
-                        }
-                        _ => Phase::Refused(None),
-                    };
-                    deadline = Deadline::after(Some(PATIENCE));
+            let turn = turn(until, &process, asked).map_err(failed)?;
+            if matches!(turn, Turn::Ended) {
+                break;
+            }
+            // Also when it is asked: a yes would come after somebody's no.
+            let given_up = self.given_up(deadline, begun);
+            let Phase::Open(question) = phase else {
+                if given_up.is_none() {
                     continue;
                 }
-                (Turn::Nothing, _) if deadline.has_passed() => GivenUp::TooLate,
-                (Turn::Nothing, Some(watcher)) => {
-                    let progress = CheckpointProgress {
-                        written: size_of(self.staging.dir()),
-                        elapsed: begun.elapsed(),
-                    };
-                    match watcher(progress) {
-                        ControlFlow::Continue(()) => continue,
-                        ControlFlow::Break(()) => GivenUp::Cancelled,
-                    }
-                }
-                (Turn::Nothing, None) => continue,
-            };
-            if !matches!(phase, Phase::Open(_)) {
                 if std::mem::replace(&mut thawed, true) {
                     // CRIU notices that there is nobody to report to.
                     errand.child().kill().map_err(failed)?;
@@ -196,8 +191,19 @@ impl Dump<'_, '_> {
                 self.container.thaw();
                 deadline = Deadline::after(Some(PATIENCE));
                 continue;
-            }
-            phase = Phase::Refused(Some(given_up));
+            };
+            phase = match (turn, given_up) {
+                (_, Some(given_up)) => Phase::Refused(Some(given_up)),
+                (Turn::Asked, None) if question.is_ours() && commit() => {
+                    question.answer();
+                    Phase::Answered(question)
+                }
+                (Turn::Asked, None) => Phase::Refused(None),
+                (Turn::Ended | Turn::Nothing, None) => {
+                    phase = Phase::Open(question);
+                    continue;
+                }
+            };
             deadline = Deadline::after(Some(PATIENCE));
         }
         let exit = child::wait(errand.child(), Deadline::after(None)).map_err(failed)?;
