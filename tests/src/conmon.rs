@@ -6,13 +6,19 @@ use std::process::{Command, Stdio};
 use crate::binaries::installed;
 use crate::{Bundle, Proc, Sandbox};
 
-/// Creates and starts the container `id` under conmon, with a log file and no terminal, as podman does. Returns
-/// the conmon that holds it, which goes with the sandbox.
+/// Creates and starts the container `id` under conmon, with a log file, of so many bytes, and no terminal, as podman does. Returns the
+/// conmon that holds it, which goes with the sandbox.
 ///
 /// # Panics
 /// When conmon or the runtime fails.
 #[must_use]
-pub fn hold(conmon: &Path, sandbox: &Sandbox, bundle: &Bundle, id: &str) -> Proc {
+pub fn hold(
+    conmon: &Path,
+    sandbox: &Sandbox,
+    bundle: &Bundle,
+    id: &str,
+    log_size: Option<u64>,
+) -> Proc {
     let dir = sandbox.path().join(format!("conmon-{id}"));
     std::fs::create_dir(&dir).expect("make conmon's directory");
     let pid_file = dir.join("conmon.pid");
@@ -33,6 +39,7 @@ pub fn hold(conmon: &Path, sandbox: &Sandbox, bundle: &Bundle, id: &str) -> Proc
         .arg(dir.join("pid"))
         .arg("--log-path")
         .arg(format!("k8s-file:{}", dir.join("log").display()))
+        .args(log_size.map(|size| format!("--log-size-max={size}")))
         .arg("--socket-dir-path")
         .arg(&dir)
         .arg("--exit-dir")
@@ -70,7 +77,7 @@ mod tests {
         let sandbox = Sandbox::new("conmon");
         let bundle = sandbox.bundle(["sleep", "1000"]);
         let id = sandbox.id("conmon");
-        let held = hold(&conmon, &sandbox, &bundle, &id);
+        let held = hold(&conmon, &sandbox, &bundle, &id, None);
         assert_eq!(held.comm(), "conmon");
         assert!(held.private_dirty_kib() > 0);
         drop(sandbox);

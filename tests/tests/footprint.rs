@@ -189,7 +189,7 @@ fn print_conmon(sandbox: &Sandbox) {
         return;
     };
     let bundle = sandbox.bundle(["sleep", "1000"]);
-    let conmon = conmon::hold(&installed, sandbox, &bundle, &sandbox.id("conmon"));
+    let conmon = conmon::hold(&installed, sandbox, &bundle, &sandbox.id("conmon"), None);
     println!(
         "{:36} {} thread, {} KiB private dirty, {} KiB resident",
         "conmon",

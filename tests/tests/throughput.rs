@@ -15,9 +15,11 @@ use holdfast_tests::{Bundle, Proc, Sandbox, conmon, entries, fifo};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 const MIB: usize = 1 << 20;
-/// How many times the processor time of ours conmon's log needs at least: on a disk, and in memory, where the most of it is the
-/// kernel's, page by page, whoever writes.
+/// How many times as much of ours conmon's log needs at least, of the processor's time and of everybody's: on a disk, and in memory,
+/// where the most of it is the kernel's, page by page, whoever writes.
 const LESS: (f64, f64) = (3.0, 2.0);
+/// What a log's file may have, bytes; our own default.
+const LOG_SIZE: u64 = 10 << 20;
 
 /// One at a time, and with nothing on its way to the disk that is not ours.
 fn alone() -> MutexGuard<'static, ()> {
@@ -54,9 +56,11 @@ struct Cost {
     passed: Duration,
 }
 
-/// Waits until a log has the container's last word.
-fn until_logged(sandbox: &Sandbox, log: &Path, holder: Proc, before: Duration) -> Cost {
+/// Lets a container write, and waits until its log has the last word.
+fn logged(sandbox: &Sandbox, go: &Path, log: &Path, holder: Proc) -> Cost {
+    let (go, before) = (sandbox.open_writer(go), holder.cpu());
     let began = Instant::now();
+    sandbox.write_all(&go, b"go\n");
     let last = || {
         let mut file = File::open(log).ok()?;
         let mut end = String::new();
@@ -71,25 +75,20 @@ fn until_logged(sandbox: &Sandbox, log: &Path, holder: Proc, before: Duration) -
     }
 }
 
-fn ours(sandbox: &Sandbox, bundle: &Bundle) -> Cost {
+fn ours(sandbox: &Sandbox, bundle: &Bundle, go: &Path) -> Cost {
     let id = sandbox.id("ours");
-    let create = ["create", "--stdio", "log", "--log-max-size", "-1", "-b"];
-    sandbox.run_ok([&create[..], &[bundle.arg(), &id]].concat());
+    sandbox.run_ok(["run", "-d", "--stdio", "log", "-b", bundle.arg(), &id]);
     let dir = sandbox.process_dir(&id, "init");
-    let shim = sandbox.shim_of(&dir);
-    let before = shim.cpu();
-    sandbox.run_ok(["start", &id]);
-    let cost = until_logged(sandbox, &dir.join("log"), shim, before);
+    let cost = logged(sandbox, go, &dir.join("log"), sandbox.shim_of(&dir));
     sandbox.run_ok(["delete", "-f", &id]);
     cost
 }
 
-fn theirs(sandbox: &Sandbox, conmon: &Path, bundle: &Bundle) -> Cost {
+fn theirs(sandbox: &Sandbox, conmon: &Path, bundle: &Bundle, go: &Path) -> Cost {
     let id = sandbox.id("theirs");
-    // It is started by then: what it took to get there, a thousandth of the rest, is counted.
-    let holder = conmon::hold(conmon, sandbox, bundle, &id);
+    let holder = conmon::hold(conmon, sandbox, bundle, &id, Some(LOG_SIZE));
     let log = sandbox.path().join(format!("conmon-{id}/log"));
-    let cost = until_logged(sandbox, &log, holder, Duration::ZERO);
+    let cost = logged(sandbox, go, &log, holder);
     let killed = sandbox.output_of(sandbox.runc(["kill", &id, "KILL"]));
     assert!(killed.status.success(), "{killed:?}");
     sandbox.wait_until("conmon to end", || !holder.is_alive());
@@ -98,7 +97,7 @@ fn theirs(sandbox: &Sandbox, conmon: &Path, bundle: &Bundle) -> Cost {
 }
 
 #[test]
-fn a_log_takes_much_less_of_the_processor_than_conmons() {
+fn a_log_takes_a_third_of_the_time_of_conmons_and_of_its_processor_time() {
     const ROUNDS: Range<usize> = 3..10;
     let _alone = alone();
     let Some(conmon) = installed("conmon") else {
@@ -111,7 +110,11 @@ fn a_log_takes_much_less_of_the_processor_than_conmons() {
     };
     let sandbox = Sandbox::new("thr-log");
     let shared = shared(&sandbox, 100 * MIB);
-    let script = "dd if=/host/lines bs=64k 2>/dev/null; echo the end; exec sleep 1000";
+    let go = shared.join("go");
+    fifo::make(&go);
+    let script =
+        "read go </host/go; for pass in 1 2 3; do dd if=/host/lines bs=64k 2>/dev/null; done
+        echo the end; exec sleep 1000";
     let bundle = sandbox.sh(script).bind(&shared);
     let in_memory = statfs(sandbox.path()).unwrap().filesystem_type() == TMPFS_MAGIC;
     let least = if in_memory { LESS.1 } else { LESS.0 };
@@ -122,16 +125,21 @@ fn a_log_takes_much_less_of_the_processor_than_conmons() {
         let ours = costs.iter().map(|it| of(&it.0)).min().unwrap();
         theirs.as_secs_f64() / ours.as_secs_f64()
     };
-    let mut processor = 0.0;
-    while costs.len() < ROUNDS.start || (processor < least && costs.len() < ROUNDS.end) {
-        costs.push((ours(&sandbox, &bundle), theirs(&sandbox, &conmon, &bundle)));
+    let (mut processor, mut passed) = (0.0, 0.0);
+    while costs.len() < ROUNDS.start
+        || (f64::min(processor, passed) < least && costs.len() < ROUNDS.end)
+    {
+        costs.push((
+            ours(&sandbox, &bundle, &go),
+            theirs(&sandbox, &conmon, &bundle, &go),
+        ));
         processor = ratio(&costs, |cost| cost.processor);
+        passed = ratio(&costs, |cost| cost.passed);
     }
-    let passed = ratio(&costs, |cost| cost.passed);
     println!("{costs:?}: {processor:.2} times the processor time, {passed:.2} times the time");
     assert!(
-        processor >= least,
-        "conmon needs only {processor:.2} times as much: {costs:?}"
+        processor >= least && passed >= least,
+        "conmon needs only {processor:.2} times the processor time, {passed:.2} times the time: {costs:?}"
     );
 }
 

@@ -163,6 +163,13 @@ impl LogFile {
         let last = (1..oldest)
             .find(|&number| !numbered(number).exists())
             .unwrap_or(oldest);
+        if last == oldest {
+            // A file that another is renamed over has ext4 bring that one to the disk there and then (ext4(5), `auto_da_alloc`).
+            match fs::remove_file(numbered(oldest)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                Ok(()) | Err(_) => (),
+            }
+        }
         for number in (1..last).rev() {
             fs::rename(numbered(number), numbered(number + 1))?;
         }

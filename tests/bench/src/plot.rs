@@ -4,8 +4,10 @@
 use std::fmt::Write;
 
 use crate::figures::{Row, Unit};
-use crate::peers::{BARE, HOLDFAST, Io, ORDER};
-use crate::rows::{BARE_READ, CHARGED, EXEC_CPU, EXIT_TIME, Kind, LAUNCH_TIME, PRIVATE_DIRTY};
+use crate::peers::{BARE, HOLDFAST, ORDER};
+use crate::rows::{
+    BARE_READ, CHARGED, EXEC_CPU, EXIT_TIME, Kind, LAUNCH_TIME, OUTPUTS, PRIVATE_DIRTY,
+};
 
 /// One bar.
 struct Bar {
@@ -72,7 +74,7 @@ pub fn of(kind: &Kind, row: &Row) -> Option<String> {
             }
         }
         "stdio" => {
-            for io in [Io::Fifo, Io::Spill, Io::Log, Io::Terminal, Io::TerminalLog] {
+            for io in OUTPUTS {
                 for who in row.everybody(ORDER) {
                     add(io.name(), who, Unit::Throughput, row.median(who, io.name()));
                 }

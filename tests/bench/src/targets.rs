@@ -138,7 +138,13 @@ const TARGETS: &[Target] = &[
     },
     Target {
         row: "stdio",
-        what: "output into a log beside conmon",
+        what: "output into a log on a disk, beside conmon",
+        wanted: "≥ ×3",
+        measured: |row| at_least(ratio(row, HOLDFAST, CONMON, Io::DiskLog.name())?, 3.0),
+    },
+    Target {
+        row: "stdio",
+        what: "output into a log in memory, beside conmon",
         wanted: "≥ ×3",
         measured: |row| at_least(ratio(row, HOLDFAST, CONMON, Io::Log.name())?, 3.0),
     },

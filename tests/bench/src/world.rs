@@ -19,6 +19,8 @@ const INSIDE: &str = include_str!("inside.c");
 pub struct World {
     pub meter: Meter,
     pub sandbox: Sandbox,
+    /// A directory outside of the sandbox, where it is as fast as the disk.
+    pub disk: PathBuf,
     /// The runtime's executable.
     pub runtime: PathBuf,
     tools: PathBuf,
@@ -33,6 +35,8 @@ impl World {
         let sandbox = Sandbox::in_memory("world", place);
         // By its working directory a process that is left behind is known to be ours.
         std::env::set_current_dir(sandbox.path()).expect("enter the sandbox");
+        let disk = place.join("disk");
+        fs::create_dir(&disk).expect("make a directory");
         let tools = sandbox.path().join("tools");
         fs::create_dir(&tools).expect("make a directory");
         let source = tools.join("inside.c");
@@ -47,6 +51,7 @@ impl World {
         Self {
             meter: Meter::enter(&place.file_name().unwrap_or_default().to_string_lossy()),
             sandbox,
+            disk,
             runtime,
             tools,
         }

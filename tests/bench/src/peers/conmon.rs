@@ -16,7 +16,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::Value;
 
 use super::bare::{must, runtime};
-use super::{Held, Io, LOG_SIZE, Own, Peer, Wait, end, gone, version_of};
+use super::{Held, Io, LOG_SIZE, Own, Peer, Wait, disk_log, end, gone, version_of};
 use crate::world::World;
 
 /// Its name.
@@ -74,7 +74,7 @@ impl Peer for Conmon {
     }
 
     fn can(&self, io: Io) -> bool {
-        matches!(io, Io::Null | Io::Log | Io::TerminalLog)
+        matches!(io, Io::Null | Io::Log | Io::DiskLog | Io::TerminalLog)
     }
 
     fn launch(&self, id: &str, bundle: &Bundle, io: Io) -> Held {
@@ -90,11 +90,15 @@ impl Peer for Conmon {
         ] {
             command.arg(option).arg(dir.join(name));
         }
+        let log = match io {
+            Io::DiskLog => disk_log(&self.world, id),
+            _ => dir.join("log"),
+        };
         match io {
             Io::Null => command.args(["--log-path", "none"]),
             _ => command
                 .args(["--log-size-max", &LOG_SIZE.to_string(), "--log-path"])
-                .arg(format!("k8s-file:{}", dir.join("log").display())),
+                .arg(format!("k8s-file:{}", log.display())),
         };
         if io.terminal() {
             command.arg("--terminal");
@@ -179,5 +183,6 @@ impl Peer for Conmon {
         }
         must(runtime(&self.world).args(["delete", &held.id]));
         let _ = fs::remove_dir_all(dir(&held));
+        let _ = fs::remove_file(disk_log(&self.world, &held.id));
     }
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdfast::{
-    ContainerId, CreateOptions, Driver, EventKind, ExecOptions, LogOptions, Monitor, Policy,
-    ProcessId, ProcessSpec, Stdio,
+    ContainerId, CreateOptions, Driver, EventKind, ExecOptions, LogDriver, LogOptions, Monitor,
+    Policy, ProcessId, ProcessSpec, Stdio,
 };
 use holdfast_tests::{Bundle, DEADLINE, Proc, binaries};
 
-use super::{Held, Io, LOG_SIZE, Own, Peer, Wait, end, gone};
+use super::{Held, Io, LOG_SIZE, Own, Peer, Wait, disk_log, end, gone};
 use crate::world::World;
 
 /// Its name.
@@ -17,6 +17,7 @@ pub const HOLDFAST: &str = "holdfast";
 
 /// Holdfast's library and shim.
 pub struct Holdfast {
+    world: Arc<World>,
     driver: Driver,
 }
 
@@ -30,6 +31,7 @@ impl Holdfast {
         let driver = world.sandbox.driver_builder().shim(shim);
         let runtime = world.runtime.to_str().expect("a plain path");
         Self {
+            world: Arc::clone(world),
             driver: driver.runtime(runtime).build().expect("build a driver"),
         }
     }
@@ -46,7 +48,7 @@ fn stdio(io: Io) -> Stdio {
         Io::Null => Policy::Null,
         Io::Fifo | Io::Terminal => Policy::Fifo,
         Io::Spill => Policy::Spill,
-        Io::Log | Io::TerminalLog => Policy::Log,
+        Io::Log | Io::DiskLog | Io::TerminalLog => Policy::Log,
     };
     let log = out.is_moved().then(|| LogOptions {
         max_size: LOG_SIZE,
@@ -75,8 +77,13 @@ impl Peer for Holdfast {
     }
 
     fn launch(&self, id: &str, bundle: &Bundle, io: Io) -> Held {
+        let mut stdio = stdio(io);
+        if let (Io::DiskLog, Some(log)) = (io, &mut stdio.log) {
+            let path = Some(disk_log(&self.world, id));
+            log.drivers = vec![LogDriver::Cri { path }];
+        }
         let options = CreateOptions {
-            stdio: stdio(io),
+            stdio,
             starts: true,
             ..CreateOptions::default()
         };

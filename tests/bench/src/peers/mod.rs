@@ -31,8 +31,10 @@ pub enum Io {
     Fifo,
     /// Into a FIFO that somebody reads, with a file behind it.
     Spill,
-    /// Into a log file.
+    /// Into a log file, in a file system in memory as everything else.
     Log,
+    /// Into a log file on a disk.
+    DiskLog,
     /// A terminal, whose output is read from a FIFO.
     Terminal,
     /// A terminal, whose output is logged.
@@ -47,6 +49,7 @@ impl Io {
             Io::Fifo => "fifo",
             Io::Spill => "spill",
             Io::Log => "log",
+            Io::DiskLog => "log, on a disk",
             Io::Terminal => "terminal",
             Io::TerminalLog => "terminal, logged",
         }
@@ -61,6 +64,11 @@ impl Io {
     pub fn is_read(self) -> bool {
         matches!(self, Io::Fifo | Io::Spill | Io::Terminal)
     }
+}
+
+/// The name of a container's log on the disk.
+fn disk_log(world: &World, id: &str) -> PathBuf {
+    world.disk.join(format!("{id}.log"))
 }
 
 /// The most that a log may hold, bytes: each of ours has two files more of that size, conmon's is cut short.

@@ -27,7 +27,7 @@ pub use idle::WAKE_UPS as IDLE_WAKE_UPS;
 pub use launch::TIME as LAUNCH_TIME;
 pub use memory::{AVAILABLE, CHARGED, PRIVATE_DIRTY};
 pub use reattach::BARE_READ;
-pub use stdio::{BARE_FIFO, cpu as output_cpu};
+pub use stdio::{BARE_FIFO, OUTPUTS, cpu as output_cpu};
 pub use traffic::{AFTER as AFTER_TRAFFIC, BEFORE as BEFORE_TRAFFIC, name as traffic_name};
 
 /// One run of the benchmark.

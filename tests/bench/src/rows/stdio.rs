@@ -20,7 +20,17 @@ use crate::world::Gate;
 pub const ABOUT: &str = "\
 A process writes lines of 100 bytes, 64 KiB at a time, as fast as it can, and reads the clock before and after. Where the output is somebody's to read, it is read as \
 fast as can be, by the same reader. *Bare FIFO* is the same program and the same reader with nobody and no container in between. Logs are of 10 MiB, \
-rotated (Holdfast), or cut short there (conmon), in a file system in memory. The processor time is that of the process that holds the container.";
+rotated (Holdfast), or cut short there (conmon), in a file system in memory, or on a disk (as far as what is gone so soon gets there). The processor time is that of the process that holds the container.";
+
+/// What is measured, in this order.
+pub const OUTPUTS: [Io; 6] = [
+    Io::Fifo,
+    Io::Spill,
+    Io::Log,
+    Io::DiskLog,
+    Io::Terminal,
+    Io::TerminalLog,
+];
 
 /// The name of what it is compared with.
 pub const BARE_FIFO: &str = "bare FIFO";
@@ -41,7 +51,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
             Unit::Throughput,
             bare(bench, mib),
         );
-        for io in [Io::Fifo, Io::Spill, Io::Log, Io::Terminal, Io::TerminalLog] {
+        for io in OUTPUTS {
             row.parameter(&format!("MiB, {}", io.name()), amount(bench, io));
             for peer in bench.peers_for(io) {
                 println!("stdio: round {}, {}, {}", round + 1, io.name(), peer.name());
@@ -70,7 +80,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
 
 fn amount(bench: &Bench, io: Io) -> u32 {
     match io {
-        Io::Null | Io::Fifo | Io::Spill | Io::Log => bench.size(16, 1024),
+        Io::Null | Io::Fifo | Io::Spill | Io::Log | Io::DiskLog => bench.size(16, 1024),
         Io::Terminal | Io::TerminalLog => bench.size(8, 128),
     }
 }
