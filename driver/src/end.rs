@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -21,6 +20,7 @@ use holdfast_common::layout;
 use holdfast_common::sys::fifo::{self, Outlook};
 use holdfast_common::sys::flock;
 use nix::poll::PollFlags;
+use nix::sys::stat::{fstat, lstat};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -101,13 +101,12 @@ impl End {
 
     /// Whether the directory is still this process's: neither removed nor replaced.
     pub fn is_in_place(&self) -> Result<bool> {
-        let held = File::from(self.exit.try_clone().map_err(self.failed("duplicate"))?);
-        let held = held.metadata().map_err(self.failed("look at"))?;
-        match std::fs::symlink_metadata(self.dir.join(layout::EXIT_FIFO)) {
-            Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+        let held = fstat(&self.exit).map_err(|e| self.failed("look at")(e.into()))?;
+        match lstat(&self.dir.join(layout::EXIT_FIFO)) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)),
             // Nothing can have replaced a directory without bringing an `exit` of its own.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(self.dir.is_dir()),
-            Err(e) => Err(self.failed("look at")(e)),
+            Err(nix::Error::ENOENT) => Ok(self.dir.is_dir()),
+            Err(e) => Err(self.failed("look at")(e.into())),
         }
     }
 

@@ -157,8 +157,21 @@ impl Monitor {
             if ready.is_empty() && deadline.has_passed() {
                 return Ok(None);
             }
+            // Handed over as it is: somebody waits for it, and those that come with it are few.
+            let mut first = None;
             for token in ready {
-                self.look(token)?;
+                match self.look(token) {
+                    Ok(None) => (),
+                    Ok(Some(event)) if first.is_none() => first = Some(event),
+                    Ok(Some(event)) => self.push(event)?,
+                    Err(e) => {
+                        first.map_or(Ok(()), |event| self.push(event))?;
+                        return Err(e);
+                    }
+                }
+            }
+            if first.is_some() {
+                return Ok(first);
             }
         }
     }
@@ -173,34 +186,31 @@ impl Monitor {
         }
     }
 
-    fn look(&mut self, token: u64) -> Result<()> {
+    /// What has happened, if anything, to what has this token.
+    fn look(&mut self, token: u64) -> Result<Option<Event>> {
         if token == KNOWN {
             // Left over from an event that was removed.
             let _ = self.known.read();
-            return Ok(());
+            return Ok(None);
         }
         let Some(end) = self.watched.get(&token) else {
-            return Ok(());
+            return Ok(None);
         };
         let seen = match end.look() {
             Ok(Look::Waiting) => end.discard_noise().map(|()| None),
             look => look.map(|look| event(end, look)),
         };
         if matches!(seen, Ok(None)) {
-            return Ok(());
+            return Ok(None);
         }
         let Some(end) = self.forget(token) else {
-            return Ok(());
+            return Ok(None);
         };
-        match seen {
-            Ok(Some(event)) => self.push(event),
-            Ok(None) => Ok(()),
-            Err(source) => Err(Error::Unwatched {
-                id: end.container,
-                process: end.process,
-                source: Box::new(source),
-            }),
-        }
+        seen.map_err(|source| Error::Unwatched {
+            id: end.container,
+            process: end.process,
+            source: Box::new(source),
+        })
     }
 
     fn push(&mut self, event: Event) -> Result<()> {
