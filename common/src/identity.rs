@@ -34,9 +34,13 @@ impl Stat {
     ///
     /// # Errors
     /// `NotFound` or `ESRCH` when there is no such process.
+    // Not inlined: the room would be part of the stack of a shim that holds.
+    #[inline(never)]
     pub fn read(pid: i32) -> io::Result<Self> {
-        let line = kernel_file::read(format!("/proc/{pid}/stat"))?;
-        Self::parse(&line).ok_or_else(|| {
+        // Fifty numbers of twenty digits at most, and a name.
+        let mut room = [0; 1536];
+        let line = kernel_file::read_into(format!("/proc/{pid}/stat"), &mut room)?;
+        Self::parse(line).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("/proc/{pid}/stat: malformed"),

@@ -1,9 +1,10 @@
 //! Reading what the kernel makes up as it is read: files of /proc, /sys and cgroups. They have no size to go by, and what is asked
 //! of them so often deserves better than the three or four small reads with which std feels its way.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use crate::sys::fd;
 
 /// What most of them fit into, with room for the read that finds the end.
 const USUAL: usize = 2048;
@@ -15,8 +16,22 @@ const USUAL: usize = 2048;
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(USUAL);
     // Limited, because std asks a plain file for its size and position first.
-    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    let file = fd::open(path.as_ref(), libc::O_RDONLY, 0)?;
+    file.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What a file says that the kernel makes up at once, such as /proc/PID/stat, into `room`, which it fits into: in one read, and without
+/// memory of its own.
+///
+/// # Errors
+/// open(2)'s and read(2)'s; `InvalidData` when it does not fit.
+pub fn read_into(path: impl AsRef<Path>, room: &mut [u8]) -> io::Result<&[u8]> {
+    let count = fd::open(path.as_ref(), libc::O_RDONLY, 0)?.read(room)?;
+    if count == room.len() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(&room[..count])
 }
 
 /// All that a file says, as text.

@@ -5,9 +5,9 @@
 //! No fsync: see docs/state-directory.md.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::layout;
+use crate::sys::fd;
 
 /// Bound for files that describe a process or a container, bytes. Linux bounds an argument list and environment to
 /// a fraction of this.
@@ -118,18 +119,32 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, StateFileError> {
     if size > limit {
         return Err(failed(Cause::TooLarge { size, limit }));
     }
-    // Room for the read that finds the end, without which std begins with smaller ones.
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 64);
-    // The file may grow while it is read.
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| failed(Cause::Io(e)))?;
+    let bytes = read_all(&file, size, limit).map_err(|e| failed(Cause::Io(e)))?;
     let size = bytes.len() as u64;
     if size > limit {
         return Err(failed(Cause::TooLarge { size, limit }));
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(failed(Cause::Empty));
+    }
+    Ok(bytes)
+}
+
+/// All of a file that has `size` bytes, most often in one read: one that is short has found the end. Should the file grow meanwhile, a
+/// byte beyond `limit` at most.
+fn read_all(mut file: &File, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let room = usize::try_from(size + 1).map_err(io::Error::other)?;
+    let mut bytes = vec![0; room];
+    let count = loop {
+        match file.read(&mut bytes) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => (),
+            count => break count?,
+        }
+    };
+    bytes.truncate(count);
+    if count == room {
+        file.take(limit.saturating_sub(size))
+            .read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }
@@ -151,17 +166,13 @@ pub fn read_tail(path: &Path, limit: u64) -> Result<Vec<u8>, StateFileError> {
 /// Opens a regular file, whatever may bear its name, and tells its size in bytes.
 fn open_regular(path: &Path) -> Result<(File, u64), Cause> {
     // O_NONBLOCK: a FIFO in the file's place must not make us wait for a writer.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(|e| match e.raw_os_error() {
-            Some(libc::ELOOP) => Cause::NotAFile("a symbolic link"),
-            // Opening a socket.
-            Some(libc::ENXIO) => Cause::NotAFile("a socket"),
-            _ => Cause::Io(e),
-        })?;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = fd::open(path, flags, 0).map_err(|e| match e.raw_os_error() {
+        Some(libc::ELOOP) => Cause::NotAFile("a symbolic link"),
+        // Opening a socket.
+        Some(libc::ENXIO) => Cause::NotAFile("a socket"),
+        _ => Cause::Io(e),
+    })?;
     let meta = file.metadata().map_err(Cause::Io)?;
     let kind = meta.file_type();
     if !kind.is_file() {
@@ -249,14 +260,8 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StateFileE
 }
 
 fn create_new(path: &Path) -> io::Result<File> {
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc::O_CLOEXEC)
-            .open(path)
-    };
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+    let create = || fd::open(path, flags, 0o600);
     match create() {
         // A namesake of ours, whose pid this process has now, died half way.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {

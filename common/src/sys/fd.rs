@@ -1,9 +1,12 @@
 //! Descriptors that came from outside, and the ones that should not have come.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{AT_FDCWD, FcntlArg, FdFlag, OFlag, fcntl, openat};
+use nix::sys::stat::Mode;
 
 /// Takes over a descriptor that whoever executed this program left open under an agreed number, and makes it
 /// close-on-exec. For the start of a program only; a number may be taken once.
@@ -34,6 +37,22 @@ pub fn take_standard(number: RawFd) -> io::Result<OwnedFd> {
     let fd = duplicate_from(std::mem::ManuallyDrop::new(take(number)?).as_fd(), 3)?;
     put_null(&[number])?;
     Ok(fd)
+}
+
+/// Opens a file, close-on-exec; `flags` and `mode` as for open(2). By openat(2): musl's open(2) sets close-on-exec once more, by a second
+/// call, for kernels that did not know the flag.
+///
+/// # Errors
+/// open(2)'s.
+pub fn open(path: &Path, flags: i32, mode: u32) -> io::Result<File> {
+    let flags = OFlag::from_bits_retain(flags) | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(mode);
+    loop {
+        match openat(AT_FDCWD, path, flags, mode) {
+            Err(nix::Error::EINTR) => (),
+            opened => return Ok(opened?.into()),
+        }
+    }
 }
 
 /// Makes a descriptor survive `execve`, or not.

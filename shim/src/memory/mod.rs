@@ -13,7 +13,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use holdfast_common::layout;
 use holdfast_common::state_file::{self, RECORD_LIMIT, StateFileError};
 use nix::libc::SIGKILL;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::uio::pread;
 use serde::{Deserialize, Serialize};
 
 /// When the counter is looked at again after a wake-up.
@@ -302,8 +302,7 @@ impl Memory {
 
     fn count(&self) -> io::Result<u64> {
         let mut text = [0; 512];
-        let file = File::from(self.counter.try_clone()?);
-        let length = file.read_at(&mut text, 0)?;
+        let length = pread(&self.counter, &mut text, 0)?;
         parse(&text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
