@@ -8,19 +8,21 @@
 //! - Nobody waits long for the lock: a holder who was stopped must not stop a shim. The line is then written without it,
 //!   which O_APPEND allows; only making room waits for the next.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use memchr::memmem::Finder;
+// The one that asks for nothing of the processor: to ask what it can do costs a virtual machine more than the search.
+use memchr::arch::all::twoway::Finder;
 use serde::{Deserialize, Serialize};
 
 use crate::event_record::EventRecord;
 use crate::layout;
 use crate::state_file::{Cause, StateFileError};
+use crate::sys::fd;
 
 /// How long a file may grow, bytes; there are two of them.
 pub const FULL: u64 = 1 << 20;
@@ -114,30 +116,33 @@ impl EventLog {
     /// # Errors
     /// The system's; nothing was added then.
     pub fn append_once(&self, event: &EventRecord) -> Result<bool, StateFileError> {
-        Ok(self.append_missing(std::slice::from_ref(event))? > 0)
+        Ok(self.append_missing(std::slice::from_ref(event), |_| true)? > 0)
     }
 
     /// Adds those of some events, which happen once each, that are not told yet, in their order; how many. Where that cannot be
-    /// told any more, because older lines were dropped, a beginning was told long ago, and an end was not.
+    /// told any more, because older lines were dropped, a beginning was told long ago, and an end was not. Of one that is not told, it is
+    /// asked whether it `happened`.
     ///
     /// # Errors
     /// The system's; the rest was not added then.
-    pub fn append_missing(&self, events: &[EventRecord]) -> Result<usize, StateFileError> {
+    pub fn append_missing(
+        &self,
+        events: &[EventRecord],
+        happened: impl Fn(&EventRecord) -> bool,
+    ) -> Result<usize, StateFileError> {
         let append = || {
             let mut open = Open::new(&self.path)?;
-            let (told, forgetful) = open.search(events)?;
+            let told = open.search(events)?;
             let mut added = 0;
             for (event, told) in events.iter().zip(told) {
-                let forgotten = forgetful && event.word.begins();
-                if !told && !forgotten {
-                    open = if added == 0 {
-                        open
-                    } else {
-                        Open::new(&self.path)?
-                    };
-                    open.add(&event.encode())?;
-                    added += 1;
+                if told || event.word.begins() && open.is_forgetful() || !happened(event) {
+                    continue;
                 }
+                if added > 0 {
+                    open = Open::new(&self.path)?;
+                }
+                open.add(&event.encode())?;
+                added += 1;
             }
             Ok(added)
         };
@@ -152,7 +157,7 @@ impl EventLog {
         let mut line = |line: &[u8]| EventRecord::decode(line).into_iter().for_each(&mut each);
         let mut read = || match open_to_read(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            file => each_of_both(&self.path, &file?, &mut line),
+            file => each_of_both(&self.path, &file?, &mut line).map(drop),
         };
         read().map_err(|e| StateFileError {
             operation: "read",
@@ -182,32 +187,49 @@ struct Open<'a> {
     path: &'a Path,
     file: File,
     locked: bool,
+    /// How it ends, where it was read under the lock, which nobody who adds a line does without.
+    end: Option<Ending>,
+}
+
+/// How a file ends.
+#[derive(Clone, Copy)]
+struct Ending {
+    /// How long it is, bytes.
+    size: u64,
+    /// Whether its last line has only begun.
+    torn: bool,
 }
 
 impl<'a> Open<'a> {
     fn new(path: &'a Path) -> io::Result<Self> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let file = open(path)?;
+            let (file, held) = open(path)?;
             let mut locked = file.try_lock().is_ok();
             while !locked && Instant::now() < until {
                 // Nothing tells when a lock is released: a millisecond must pass.
                 std::thread::sleep(Duration::from_millis(1));
                 locked = file.try_lock().is_ok();
             }
-            let (held, there) = (file.metadata()?, std::fs::symlink_metadata(path));
+            let there = std::fs::symlink_metadata(path);
             let same =
                 there.is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()));
             // Else it has a successor since.
             if same || Instant::now() >= until {
-                return Ok(Self { path, file, locked });
+                let end = None;
+                return Ok(Self {
+                    path,
+                    file,
+                    locked,
+                    end,
+                });
             }
         }
     }
 
     /// Adds a line, in this file or in the next.
     fn add(&mut self, line: &[u8]) -> io::Result<()> {
-        let size = self.file.metadata()?.len();
+        let Ending { size, torn } = self.ending()?;
         if size == 0 {
             let header = self.successor().encode();
             return self.write(size, &[&header, line].concat());
@@ -220,7 +242,7 @@ impl<'a> Open<'a> {
                 Err(_) => (),
             }
         }
-        if self.ends_torn(size)? {
+        if torn {
             // A machine that stopped in the middle of a write: what comes next is not to become part of that.
             return self.write(size, &[b"\n", line].concat());
         }
@@ -244,11 +266,17 @@ impl<'a> Open<'a> {
         Err(nix::Error::ENOSPC.into())
     }
 
-    fn ends_torn(&mut self, size: u64) -> io::Result<bool> {
-        let mut last = [0];
-        self.file.seek(SeekFrom::Start(size - 1))?;
-        self.file.read_exact(&mut last)?;
-        Ok(last != *b"\n")
+    fn ending(&self) -> io::Result<Ending> {
+        if let Some(end) = self.end {
+            return Ok(end);
+        }
+        let size = self.file.metadata()?.len();
+        let mut last = *b"\n";
+        if let Some(before) = size.checked_sub(1) {
+            self.file.read_exact_at(&mut last, before)?;
+        }
+        let torn = last != *b"\n";
+        Ok(Ending { size, torn })
     }
 
     /// Puts a successor with a first line in this file's place.
@@ -288,14 +316,17 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// Which of some events it tells of, and whether older lines are not there any more.
-    fn search(&self, events: &[EventRecord]) -> io::Result<(Vec<bool>, bool)> {
+    /// Which of some events it tells of.
+    fn search(&mut self, events: &[EventRecord]) -> io::Result<Vec<bool>> {
         let mut told = vec![false; events.len()];
         // A log may have ten thousand lines, and an exec looks through it: only what can be one of them is understood.
-        let marks: Vec<Vec<u8>> = events.iter().map(EventRecord::mark).collect();
-        let finders: Vec<_> = marks.iter().map(Finder::new).collect();
-        each_of_both(self.path, &self.file, |line| {
-            if finders.iter().all(|mark| mark.find(line).is_none()) {
+        let mut marks: Vec<Vec<u8>> = events.iter().map(EventRecord::mark).collect();
+        // Most often they are all about one process.
+        marks.dedup();
+        let finders: Vec<_> = marks.iter().map(|mark| (Finder::new(mark), mark)).collect();
+        let end = each_of_both(self.path, &self.file, |line| {
+            let mut marks = finders.iter();
+            if !marks.any(|(finder, mark)| finder.find(line, mark).is_some()) {
                 return;
             }
             let Some(line) = EventRecord::decode(line) else {
@@ -305,46 +336,79 @@ impl<'a> Open<'a> {
                 *told |= line.is_same_event(event);
             }
         })?;
+        self.end = end.filter(|_| self.locked);
+        Ok(told)
+    }
+
+    /// Whether older lines are not there any more.
+    fn is_forgetful(&self) -> bool {
         let oldest = match open_to_read(&previous(self.path)) {
             Ok(file) => Header::read(&file),
             Err(_) => Header::read(&self.file),
         };
-        Ok((told, oldest.is_some_and(|header| header.generation > 0)))
+        oldest.is_some_and(|header| header.generation > 0)
     }
 }
 
-/// Goes through both files of a log, oldest line first.
-fn each_of_both(path: &Path, file: &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+/// Goes through both files of a log, oldest line first; how the later one ends.
+fn each_of_both(
+    path: &Path,
+    file: &File,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<Option<Ending>> {
     match open_to_read(&previous(path)) {
         // A link that is left of an interrupted change: the same file.
         Ok(before) if before.metadata()?.ino() == file.metadata()?.ino() => (),
-        Ok(before) => each_line(&before, &mut each)?,
+        Ok(before) => each_line(&before, &mut each).map(drop)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => (),
         Err(e) => return Err(e),
     }
     each_line(file, &mut each)
 }
 
-/// Goes through a file, as far back as one of ours may reach: whatever else has been put there, this has a bound.
-fn each_line(mut file: &File, each: &mut impl FnMut(&[u8])) -> io::Result<()> {
+/// Goes through a file, as far back as one of ours may reach: whatever else has been put there, this has a bound. How it ends, unless
+/// that was not reached. Most are read at once.
+fn each_line(file: &File, each: &mut impl FnMut(&[u8])) -> io::Result<Option<Ending>> {
     let size = file.metadata()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(OVERFULL)))?;
-    let most = usize::try_from(size.min(OVERFULL)).unwrap_or_default();
-    let mut lines = BufReader::with_capacity(most.clamp(1, PIECE), file.take(OVERFULL));
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        each(&line);
-        line.clear();
+    let begin = size.saturating_sub(OVERFULL);
+    // A byte more than there is shows that there is no more.
+    let most = usize::try_from(size + 1).map_or(PIECE, |most| most.min(PIECE));
+    let (mut piece, mut begun) = (vec![0; most], Vec::new());
+    let mut at = begin;
+    while at <= begin + OVERFULL {
+        let count = match file.read_at(&mut piece, at) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            count => count?,
+        };
+        at += count as u64;
+        for line in piece[..count].split_inclusive(|&byte| byte == b'\n') {
+            let ends = line.ends_with(b"\n");
+            if ends && begun.is_empty() {
+                each(line);
+                continue;
+            }
+            begun.extend_from_slice(line);
+            if ends {
+                each(&begun);
+                begun.clear();
+            }
+        }
+        if count < piece.len() {
+            let torn = !begun.is_empty();
+            if torn {
+                each(&begun);
+            }
+            return Ok(Some(Ending { size: at, torn }));
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
-const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
 
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true);
-    must_be_a_file(options.mode(0o600).custom_flags(FLAGS).open(path)?)
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = FLAGS | libc::O_RDWR | libc::O_APPEND | libc::O_CREAT;
+    must_be_a_file(fd::open(path, flags, 0o600)?)
 }
 
 /// Opens one of a log's files for reading, whatever may bear its name.
@@ -352,17 +416,13 @@ fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// open(2)'s; `InvalidInput` when it is no regular file.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
-    must_be_a_file(
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(FLAGS)
-            .open(path)?,
-    )
+    must_be_a_file(fd::open(path, FLAGS, 0)?).map(|(file, _)| file)
 }
 
-fn must_be_a_file(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() {
-        Ok(file)
+fn must_be_a_file(file: File) -> io::Result<(File, Metadata)> {
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        Ok((file, meta))
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"))
     }
@@ -371,9 +431,7 @@ fn must_be_a_file(file: File) -> io::Result<File> {
 fn create_new(path: &Path) -> io::Result<File> {
     // A namesake of ours, whose pid this process has now, died half way.
     let _ = std::fs::remove_file(path);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    options.custom_flags(libc::O_CLOEXEC).open(path)
+    fd::open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o600)
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use crate::exit_record::{ExitRecord, ExitStatus};
 use crate::id::ProcessId;
 use crate::identity::Identity;
 
+/// How long a line is as a rule, at most, bytes.
+const USUAL: usize = 160;
+
 /// What happened (libcontainerd: `StateStart` … `stateLive`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -207,7 +210,8 @@ impl EventRecord {
     /// The line as bytes, end included, for one write.
     pub fn encode(&self) -> Vec<u8> {
         // Strings, numbers and booleans: cannot fail to serialize.
-        let mut line = serde_json::to_vec(&Encoded::from(self)).unwrap_or_default();
+        let mut line = Vec::with_capacity(USUAL);
+        let _ = serde_json::to_writer(&mut line, &Encoded::from(self));
         line.push(b'\n');
         line
     }

@@ -148,6 +148,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         memory,
         seccomp,
         relay,
+        mounts: None,
         asked: 0,
         again: told.is_err(),
     };
@@ -165,7 +166,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
             notify::tell_main(notify);
         }
         if let Some(identity) = identity {
-            events::tell_beginning(&state, identity);
+            events::tell_beginning(kind, identity);
             launcher.report(&Report::ready(identity));
         }
         return Ok(Some(holding));
@@ -176,7 +177,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         record: ExitRecord::read(here)?,
         ..End::default()
     };
-    hold::leave::leave(holding, &end, &signals);
+    hold::leave::leave(holding, end, &signals);
     launcher.report(&Report::Ended {});
     Ok(None)
 }

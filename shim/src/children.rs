@@ -11,6 +11,11 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::runtime;
 
+/// Reaps what has ended.
+pub fn reap_all() {
+    while matches!(process::reap(-1), Children::Ended(_)) {}
+}
+
 /// Kills it, and waits until it is gone, no longer than until the deadline: until then it may still write.
 pub fn kill(signals: &SignalFd, deadline: Instant) {
     loop {

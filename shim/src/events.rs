@@ -16,7 +16,7 @@ use holdfast_common::process_state::ProcessState;
 use holdfast_common::state_file::StateFileError;
 use nix::libc::SIGKILL;
 
-use crate::handover::Holding;
+use crate::handover::{Holding, Kind, Launched};
 use crate::hold::leave::End;
 
 /// The container's log, from a process directory.
@@ -25,7 +25,10 @@ fn log() -> EventLog {
 }
 
 /// The process's own name.
-fn process() -> ProcessId {
+fn process(kind: Kind) -> ProcessId {
+    if !kind.exec {
+        return ProcessId::init();
+    }
     let dir = std::env::current_dir().unwrap_or_default();
     let name = dir.file_name().and_then(|name| name.to_str());
     let id = name.and_then(|name| ProcessId::new(name).ok());
@@ -33,20 +36,21 @@ fn process() -> ProcessId {
 }
 
 /// What is told of a process when it has come to be: an init that waits for its `start` says nothing yet.
-pub fn of_beginning(state: &ProcessState, identity: Identity) -> Option<EventRecord> {
-    state.holdfast.as_ref()?;
+fn of_beginning(kind: Kind, launched: Launched, identity: Identity) -> Option<EventRecord> {
     let word = match () {
-        () if state.exec => EventWord::StartProcess,
-        () if !state.checkpoint.is_empty() => EventWord::Restore,
-        () if state.is_restart() => EventWord::Restart,
+        () if !kind.ours => return None,
+        () if kind.exec => EventWord::StartProcess,
+        () if launched.restored => EventWord::Restore,
+        () if launched.restarted => EventWord::Restart,
         () => return None,
     };
-    Some(EventRecord::now(word, process(), Some(identity)))
+    Some(EventRecord::now(word, process(kind), Some(identity)))
 }
 
 /// Tells of a process that this shim has launched: nobody can have told of it.
-pub fn tell_launch(state: &ProcessState, identity: Identity) {
-    if let Some(event) = of_beginning(state, identity)
+pub fn tell_launch(kind: Kind, identity: Identity) {
+    let launched = kind.launched.unwrap_or_default();
+    if let Some(event) = of_beginning(kind, launched, identity)
         && let Err(e) = log().append(&event)
     {
         log::warn!("{e}");
@@ -54,8 +58,9 @@ pub fn tell_launch(state: &ProcessState, identity: Identity) {
 }
 
 /// Tells of a process that has come to be, unless that is told.
-pub fn tell_beginning(state: &ProcessState, identity: Identity) {
-    if let Some(event) = of_beginning(state, identity)
+pub fn tell_beginning(kind: Kind, identity: Identity) {
+    let launched = kind.launched.unwrap_or_default();
+    if let Some(event) = of_beginning(kind, launched, identity)
         && let Err(e) = log().append_once(&event)
     {
         log::warn!("{e}");
@@ -86,47 +91,52 @@ pub fn tell_kills(
     let Some(identity) = identity().filter(|_| holding.kind.ours) else {
         return Ok(());
     };
-    let state = ProcessState::read(Path::new("."));
-    let started = executed == Some(true) && state.is_ok_and(|state| state.checkpoint.is_empty());
-    let start = EventRecord::now(EventWord::StartContainer, process(), Some(identity));
+    let launched = holding.kind.launched.or_else(launched);
+    let started = executed == Some(true) && launched.is_some_and(|launched| !launched.restored);
+    let start = EventRecord::now(
+        EventWord::StartContainer,
+        process(holding.kind),
+        Some(identity),
+    );
     let events: Vec<EventRecord> = started
         .then_some(start)
         .into_iter()
-        .chain([of_kills(identity, kills)])
+        .chain([of_kills(holding.kind, identity, kills)])
         .collect();
-    log().append_missing(&events).map(drop)
+    log().append_missing(&events, |_| true).map(drop)
 }
 
 /// Tells of a process's end, which is on record, and before that of what was not told yet: that it ran, as far as that is known, and
-/// what the kernel did for want of memory. `state` is its process.json.
-pub fn tell_end(
-    holding: &Holding,
-    end: &End,
-    state: Option<&ProcessState>,
-) -> Result<(), StateFileError> {
+/// what the kernel did for want of memory.
+pub fn tell_end(holding: &Holding, end: &End) -> Result<(), StateFileError> {
     let Some(record) = end.record.as_ref().filter(|_| holding.kind.ours) else {
         return Ok(());
     };
     let identity = end.seen.identity.or_else(identity);
     let mut events = Vec::new();
+    let kind = holding.kind;
     if let Some(identity) = identity
-        && let Some(state) = state
+        && let Some(launched) = kind.launched.or_else(launched)
     {
-        events.extend(of_beginning(state, identity));
-        let executed = end.seen.executed;
-        let started = !state.exec && state.checkpoint.is_empty() && has_run(record, executed);
-        events.extend(started.then(|| EventRecord {
+        events.extend(of_beginning(kind, launched, identity));
+        let may_have_run = !kind.exec && !launched.restored;
+        events.extend(may_have_run.then(|| EventRecord {
             time: record.exited_at,
-            ..EventRecord::now(EventWord::StartContainer, process(), Some(identity))
+            ..EventRecord::now(EventWord::StartContainer, process(kind), Some(identity))
         }));
     }
     if let (Some(memory), Some(identity)) = (&holding.memory, identity)
         && memory.kills.seen > memory.kills.told
     {
-        events.push(of_kills(identity, memory.kills.seen));
+        events.push(of_kills(kind, identity, memory.kills.seen));
     }
-    events.push(EventRecord::of_end(process(), identity, record));
-    log().append_missing(&events).map(drop)
+    events.push(EventRecord::of_end(process(kind), identity, record));
+    let happened = |event: &EventRecord| {
+        let is_start = event.word == EventWord::StartContainer;
+        // Told by whoever started it, as a rule, and then not asked.
+        !is_start || has_run(record, end.seen.has_executed())
+    };
+    log().append_missing(&events, happened).map(drop)
 }
 
 /// Tells of a restart that failed, which is on record as an end.
@@ -137,14 +147,21 @@ pub fn tell_failure(record: &ExitRecord) {
     }
 }
 
+/// What process.json says of the launch.
+#[inline(never)]
+fn launched() -> Option<Launched> {
+    let state = ProcessState::read(Path::new("."));
+    state.ok().map(|state| Launched::of(&state))
+}
+
 fn identity() -> Option<Identity> {
     Identity::recorded(Path::new(".")).ok().flatten()
 }
 
-fn of_kills(identity: Identity, kills: u64) -> EventRecord {
+fn of_kills(kind: Kind, identity: Identity, kills: u64) -> EventRecord {
     EventRecord {
         oom_kills: Some(kills),
-        ..EventRecord::now(EventWord::Oom, process(), Some(identity))
+        ..EventRecord::now(EventWord::Oom, process(kind), Some(identity))
     }
 }
 

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use holdfast_common::control::LineReader;
+use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::{RequestError, Wire, key_value};
 use holdfast_common::sys::exec;
 
@@ -30,7 +31,7 @@ use stdio::StdioWords;
 pub const HOLD: &str = "hold";
 
 /// The version of the words after [`HOLD`]: a shim understands those of its own version and of older ones.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 /// Asks a shim for its [`PROTOCOL`].
 pub const PROTOCOL_OPTION: &str = "--handover-protocol";
 
@@ -63,6 +64,8 @@ pub struct Holding {
     pub seccomp: Option<Box<Store>>,
     /// What passes on the container's words to a service manager, where it may have some.
     pub relay: Option<Box<Relay>>,
+    /// The container's mount namespace, while it is held; the next shim takes hold of it again.
+    pub mounts: Option<OwnedFd>,
     /// How often a replacement was asked for.
     pub asked: u32,
     /// Whether shim.json does not say yet which shim this is: another version, perhaps, was holding already, or a full disk
@@ -83,6 +86,32 @@ pub struct Kind {
     pub auto_remove: bool,
     /// The shim is the main process of a service: it passes signals on, and ends as its process has ended.
     pub main: bool,
+    /// What else process.json says that matters at the end, which is not to be read again then; none from a shim of protocol 4 or
+    /// older.
+    pub launched: Option<Launched>,
+}
+
+/// How a process was launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Launched {
+    /// From a checkpoint.
+    pub restored: bool,
+    /// In the place of one that had ended.
+    pub restarted: bool,
+    /// There is an exit command to be run at its end.
+    pub exit_command: bool,
+}
+
+impl Launched {
+    /// As process.json says it.
+    pub fn of(state: &ProcessState) -> Self {
+        let ours = state.holdfast.as_ref();
+        Self {
+            restored: !state.checkpoint.is_empty(),
+            restarted: state.is_restart(),
+            exit_command: ours.is_some_and(|ours| ours.exit_command.is_some()),
+        }
+    }
 }
 
 impl Holding {
@@ -114,12 +143,17 @@ impl Holding {
         out.value("exe", self.executable.as_os_str());
         out.value("pid", OsStr::new(&self.pid.to_string()));
         out.value("asked", OsStr::new(&self.asked.to_string()));
+        let launched = self.kind.launched.unwrap_or_default();
         for (word, on) in [
             ("exec", self.kind.exec),
             ("shared-pids", self.kind.shared_pids),
             ("ours", self.kind.ours),
             ("auto-remove", self.kind.auto_remove),
             ("main", self.kind.main),
+            ("launched", self.kind.launched.is_some()),
+            ("restored", launched.restored),
+            ("restarted", launched.restarted),
+            ("exit-command", launched.exit_command),
             ("again", self.again),
         ] {
             if on {
@@ -163,6 +197,7 @@ impl Holding {
     /// Understands the words that follow [`HOLD`], and takes over the descriptors they name.
     pub fn decode(wire: Wire, mut words: impl Iterator<Item = OsString>) -> Result<Self, Error> {
         let mut kind = Kind::default();
+        let (mut known, mut launched) = (false, Launched::default());
         let mut reader = LineReader::default();
         let (mut executable, mut pid, mut pidfd) = (None, None, None);
         let (mut asked, mut again) = (0, false);
@@ -183,6 +218,10 @@ impl Holding {
                     Some("ours") => kind.ours = true,
                     Some("auto-remove") => kind.auto_remove = true,
                     Some("main") => kind.main = true,
+                    Some("launched") => known = true,
+                    Some("restored") => launched.restored = true,
+                    Some("restarted") => launched.restarted = true,
+                    Some("exit-command") => launched.exit_command = true,
                     Some("bad-line") => reader = LineReader::resume(None),
                     Some("again") => again = true,
                     Some("mid-line") => stdio.mid_line = true,
@@ -211,6 +250,7 @@ impl Holding {
                 _ => return Err(RequestError::Unknown(word).into()),
             }
         }
+        kind.launched = known.then_some(launched);
         Ok(Self {
             wire,
             runtime_args: words.collect(),
@@ -229,6 +269,7 @@ impl Holding {
             memory: counter.map(|counter| Memory::taken_over(counter, wake, kills)),
             seccomp: seccomp.store()?,
             relay: relay.relay(kind.main)?,
+            mounts: None,
             asked,
             again,
         })

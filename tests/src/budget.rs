@@ -50,15 +50,17 @@ pub const SHIM_SIZE: Budget = most(1200, "KiB", "the shim's executable").with_gl
 pub const DRIVER_SIZE: Budget = most(6900, "KiB", "the command's executable");
 
 /// What the command does for `run -d`, without the shim and the runtime.
-pub const RUN_CALLS: Budget = most(385, "system calls", "`run -d`, the command");
+pub const RUN_CALLS: Budget = most(370, "system calls", "`run -d`, the command");
 /// What the shim does from its start to its first wait, without the runtime.
-pub const LAUNCH_CALLS: Budget = most(365, "system calls", "a launch, the shim");
+pub const LAUNCH_CALLS: Budget = most(325, "system calls", "a launch, the shim");
 /// What the shim does from the end of its process to its own.
-pub const EXIT_CALLS: Budget = most(132, "system calls", "an end, the shim");
+pub const EXIT_CALLS: Budget = most(100, "system calls", "an end, the shim");
+/// What it does of that until whoever waits has been told, and it has let go of the container's mounts.
+pub const TOLD_CALLS: Budget = most(31, "system calls", "an end, the shim, until it is told");
 /// What the command does for `exec -d`.
 pub const EXEC_CALLS: Budget = most(265, "system calls", "`exec -d`, the command");
 /// What an exec's shim does from its start to its end.
-pub const EXEC_SHIM_CALLS: Budget = most(430, "system calls", "an exec, its shim, to its end");
+pub const EXEC_SHIM_CALLS: Budget = most(362, "system calls", "an exec, its shim, to its end");
 
 impl Budget {
     const fn with_glibc(mut self, most: u64) -> Self {

@@ -33,6 +33,12 @@ fn a_launch_and_an_end_take_few_system_calls() {
         sandbox.run_ok(["kill", &id, "KILL"]);
     });
     check(&budget::EXIT_CALLS, &[&end]);
+    let told = end.before(&["wait4"]);
+    assert!(
+        told.table().contains("rename 2"),
+        "reaped before it is on record"
+    );
+    check(&budget::TOLD_CALLS, &[&told]);
 
     let shim = sandbox.counted_shim("launch");
     let id = sandbox.id("counted");

@@ -191,7 +191,7 @@ fn an_unfit_executable_leaves_the_old_shim_in_its_place_which_says_why() {
         ("foreign", "exec format error"),
         ("ends", "ended at once with exit status: 3"),
         ("hangs", "no answer within 2 s"),
-        ("older", "understands handover 0, this shim speaks 4"),
+        ("older", "understands handover 0, this shim speaks 5"),
         ("stranger", "is no holdfast-shim"),
     ] {
         let path = unfit(name);

@@ -130,6 +130,29 @@ fn a_torn_end_does_not_take_the_next_line_along() {
     log.append(&event(EventWord::Live, 1)).unwrap();
     log.append(&event(EventWord::Live, 2)).unwrap();
     assert_eq!(pids(&log), [1, 2]);
+    // Who has looked through it first knows how it ends.
+    let mut file = File::options().append(true).open(dir.path()).unwrap();
+    file.write_all(b"{\"time\":\"2023-").unwrap();
+    assert!(log.append_once(&event(EventWord::Exit, 3)).unwrap());
+    assert!(!log.append_once(&event(EventWord::Exit, 3)).unwrap());
+    assert_eq!(pids(&log), [1, 2, 3]);
+}
+
+#[test]
+fn what_is_not_told_is_told_if_it_happened() {
+    let dir = Scratch::new("happened");
+    let log = EventLog::of(&dir.0);
+    log.make().unwrap();
+    let [start, exit] = [EventWord::StartContainer, EventWord::Exit].map(|word| event(word, 1));
+    let both = [start.clone(), exit.clone()];
+    let not_started = |event: &EventRecord| event.word != EventWord::StartContainer;
+    assert_eq!(log.append_missing(&both, not_started).unwrap(), 1);
+    assert_eq!(log.append_missing(&both, |_| true).unwrap(), 1);
+    let asked = |event: &EventRecord| panic!("{event:?} is told");
+    assert_eq!(log.append_missing(&both, asked).unwrap(), 0);
+    let mut words = Vec::new();
+    log.each(|event| words.push(event.word)).unwrap();
+    assert_eq!(words, [exit.word, start.word]);
 }
 
 #[test]
@@ -166,7 +189,7 @@ fn many_writers_lose_nothing_to_each_other_not_even_while_files_change() {
     log.make().unwrap();
     // Nearly full already.
     let filler = vec![b'\n'; usize::try_from(FULL).unwrap() - 4000];
-    let mut file = OpenOptions::new().append(true).open(dir.path()).unwrap();
+    let mut file = File::options().append(true).open(dir.path()).unwrap();
     file.write_all(&filler).unwrap();
     std::thread::scope(|scope| {
         for writer in 0..4 {

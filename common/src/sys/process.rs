@@ -64,12 +64,34 @@ pub fn reap(pid: i32) -> Children {
     }
 }
 
+/// How a child of ours has ended, the given one, or, with -1, any; it stays to be reaped. `None` while it lives, and where it is no
+/// child of ours.
+pub fn peek(pid: i32) -> Option<Reaped> {
+    let (kind, id) = match libc::id_t::try_from(pid) {
+        Ok(id) => (libc::P_PID, id),
+        Err(_) => (libc::P_ALL, 0),
+    };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all zeros are a siginfo_t; the kernel leaves them where there is nothing to tell.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one siginfo_t, which is exclusively borrowed.
+    if unsafe { libc::waitid(kind, id, &raw mut info, options) } != 0 {
+        return None;
+    }
+    // SAFETY: waitid(2) fills in SIGCHLD's fields, or has left zeros there.
+    let (ended, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let word = match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_KILLED => status & 0x7f,
+        libc::CLD_DUMPED => status & 0x7f | 0x80,
+        _ => return None,
+    };
+    Some(Reaped { pid: ended, word })
+}
+
 /// Whether this is a child of ours that has ended; it stays to be reaped.
 pub fn has_ended(pid: i32) -> bool {
-    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    let found = waitid(Id::Pid(nix::unistd::Pid::from_raw(pid)), flags);
-    found.is_ok_and(|status| status != WaitStatus::StillAlive)
+    peek(pid).is_some()
 }
 
 /// The pids of this process's children (proc_pid_task_tid_children(5)); empty where the kernel does not tell.
@@ -96,13 +118,17 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let reaped = loop {
-            match reap(pid) {
-                Children::Ended(reaped) => break reaped,
-                Children::Living => std::thread::yield_now(),
-                Children::None => panic!("the child was reaped by somebody else"),
+        let peeked = loop {
+            match peek(pid) {
+                Some(peeked) => break peeked,
+                None => std::thread::yield_now(),
             }
         };
+        assert_eq!(peek(pid), Some(peeked), "it stays");
+        let Children::Ended(reaped) = reap(pid) else {
+            panic!("the child was reaped by somebody else");
+        };
+        assert_eq!(reaped, peeked);
         assert!(!has_ended(pid), "it was reaped");
         let signal = u8::try_from(libc::SIGRTMIN()).unwrap();
         let status = ExitStatus::from_wait_word(reaped.word);

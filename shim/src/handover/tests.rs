@@ -21,6 +21,11 @@ fn holding(stdio: Stdio, reader: LineReader) -> Holding {
             exec: true,
             ours: true,
             main: true,
+            launched: Some(Launched {
+                restarted: true,
+                exit_command: true,
+                ..Launched::default()
+            }),
             ..Kind::default()
         },
         pidfd: Some(null()),
@@ -35,6 +40,7 @@ fn holding(stdio: Stdio, reader: LineReader) -> Holding {
         memory: None,
         seccomp: None,
         relay: None,
+        mounts: None,
         asked: 3,
         again: true,
     }
@@ -97,6 +103,15 @@ fn everything_a_shim_knows_survives() {
     assert_eq!(format!("{after:?}"), before);
     // It would remove the sockets that it was made for.
     std::mem::forget(after);
+}
+
+#[test]
+fn what_an_older_shim_does_not_say_is_not_known() {
+    let mut before = holding(Stdio::Direct(Direct::default()), LineReader::default());
+    before.kind.launched = None;
+    let (shown, after) = handed_over(before);
+    assert_eq!(after.kind.launched, None);
+    assert_eq!(format!("{after:?}"), shown);
 }
 
 #[test]

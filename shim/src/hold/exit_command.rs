@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +20,7 @@ use holdfast_common::sys::exec::unblock_signals;
 use nix::errno::Errno;
 use nix::sys::signalfd::SignalFd;
 
+use crate::handover::Holding;
 use crate::{isolation, runtime};
 
 /// An exit command, and what it is told. In memory: by the time it runs, the directory that says so may be gone.
@@ -39,8 +41,17 @@ pub enum Ran {
 }
 
 /// The exit command of the process whose directory this is, if it is to have one.
-pub fn due(wire: &Wire, state: Option<&ProcessState>, end: Option<&ExitRecord>) -> Option<Due> {
-    let (ours, record) = (state?.holdfast.as_ref()?, end?);
+pub fn due(holding: &Holding, end: Option<&ExitRecord>) -> Option<Due> {
+    let launched = holding.kind.launched;
+    let may_be = launched.is_none_or(|launched| launched.exit_command);
+    may_be.then(|| read(&holding.wire, end?)).flatten()
+}
+
+// Not inlined: hardly any process has one, and each would have the room for it on its stack.
+#[inline(never)]
+fn read(wire: &Wire, record: &ExitRecord) -> Option<Due> {
+    let state = ProcessState::read(Path::new(".")).ok()?;
+    let ours = state.holdfast.as_ref()?;
     let command = ours.exit_command.clone()?;
     Some(Due {
         variables: variables(wire, ours, record),

@@ -19,9 +19,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_common::exit_record::{ExitRecord, UNKNOWN};
-use holdfast_common::identity::Identity;
+use holdfast_common::identity::{Identity, Stat};
 use holdfast_common::layout::{self, Stream};
-use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
 use holdfast_common::state_file;
 use holdfast_common::sys::fifo;
@@ -54,19 +53,34 @@ pub struct End {
 pub struct Seen {
     /// Whether it has executed a program, as far as that was seen: whether its container was started.
     pub executed: Option<bool>,
-    /// Who it was, where it was the shim's child; else the files say it.
+    /// Who it is, or was, where it is the shim's child; else the files say it.
     pub identity: Option<Identity>,
 }
 
+impl Seen {
+    /// Whether it has executed a program, as far as that is known: until it is reaped, it can be looked at.
+    pub fn has_executed(&self) -> Option<bool> {
+        let now = || {
+            let identity = self.identity?;
+            let stat = Stat::read(identity.pid).ok();
+            let stat = stat.filter(|stat| stat.start_time == identity.start_time)?;
+            Some(stat.has_executed())
+        };
+        match self.executed {
+            Some(true) => Some(true),
+            before => now().or(before),
+        }
+    }
+}
+
 /// Takes the steps.
-pub fn leave(holding: Holding, end: &End, signals: &SignalFd) -> ExitCode {
-    let state = ProcessState::read(Path::new(".")).ok();
-    let exit_command = exit_command::due(&holding.wire, state.as_ref(), end.record.as_ref());
+pub fn leave(holding: Holding, mut end: End, signals: &SignalFd) -> ExitCode {
+    let exit_command = exit_command::due(&holding, end.record.as_ref());
     let (claim, kind, tidied) = if has_left(&holding.claim.lock) {
         // But the last of them, which the shim before this one was killed waiting for.
         (holding.claim, holding.kind, Tidied::all())
     } else {
-        tidy_up(holding, end, state.as_ref(), signals)
+        tidy_up(holding, &mut end, signals)
     };
     let Claim { lock, exit, .. } = claim;
     let mut exit = Some(exit);
@@ -129,17 +143,19 @@ impl Tidied {
 }
 
 /// Steps 3 to 6.
-fn tidy_up(
-    mut holding: Holding,
-    end: &End,
-    state: Option<&ProcessState>,
-    signals: &SignalFd,
-) -> (Claim, Kind, Tidied) {
-    let mut told = events::tell_end(&holding, end, state);
+fn tidy_up(mut holding: Holding, end: &mut End, signals: &SignalFd) -> (Claim, Kind, Tidied) {
+    let mut told = events::tell_end(&holding, end);
     if let Some(record) = end.record.as_ref().filter(|_| holding.kind.ours) {
         // Whoever polls is woken; nobody there, nobody to wake.
         let _ = nix::unistd::write(&holding.claim.exit, &record.encode_line());
     }
+    // What nobody was to wait for. In this order: the first sleeps soon, and who was woken on this processor has it then.
+    drop(holding.mounts.take());
+    if told.is_err() {
+        // To be told again, when it is reaped.
+        end.seen.executed = end.seen.has_executed();
+    }
+    children::reap_all();
     if holding.kind.shared_pids {
         kill_rest(&holding, signals);
     }
@@ -150,7 +166,7 @@ fn tidy_up(
         record_dropped(dropped);
     }
     if matches!(&told, Err(e) if e.is_for_want_of_space()) {
-        told = events::tell_end(&holding, end, state);
+        told = events::tell_end(&holding, end);
     }
     let Holding {
         wire,

@@ -7,6 +7,7 @@ mod control;
 mod event;
 mod exit_command;
 pub mod leave;
+mod mounts;
 mod process;
 mod replace;
 mod terminal;
@@ -22,7 +23,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_common::exit_record::ExitRecord;
-use holdfast_common::identity::Identity;
 use holdfast_common::sys::process::become_subreaper;
 use holdfast_common::sys::{pidfd, signal};
 use mio::unix::SourceFd;
@@ -34,7 +34,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::handover::{Holding, Stdio};
 use crate::memory::{self, Memory};
-use crate::{events, log as shim_log};
+use crate::{children, events, log as shim_log};
 use control::{Control, Request};
 use event::Event;
 use leave::Seen;
@@ -102,7 +102,12 @@ impl Hold {
             // A shim that did not watch has made room for this one, perhaps.
             holding.memory = memory::resume(holding.pid, true, events::told_kills);
         }
+        holding.mounts = mounts::hold(&holding, &watch);
         terminal::tell_size(&holding.stdio, holding.output.as_deref_mut());
+        let seen = Seen {
+            executed: None,
+            identity: watch.child(),
+        };
         let control = Control::new(std::mem::take(&mut holding.reader));
         let hold = Self {
             poll: Poll::new()?,
@@ -110,7 +115,7 @@ impl Hold {
             watch,
             control,
             ending: false,
-            seen: Seen::default(),
+            seen,
             time: Time::begun(),
             ended: None,
             unrecorded: false,
@@ -154,7 +159,7 @@ impl Hold {
                     record: self.ended,
                     seen: self.seen,
                 };
-                return Ok(leave::leave(self.holding, &end, &self.signals));
+                return Ok(leave::leave(self.holding, end, &self.signals));
             }
             if reexec {
                 self.replace_self();
@@ -239,8 +244,7 @@ impl Hold {
                 ),
             }
         }
-        self.look_at_program();
-        if let Some(record) = self.watch.reap() {
+        if let Some(record) = self.watch.collect() {
             self.end(record);
         }
         if shown {
@@ -265,21 +269,12 @@ impl Hold {
         Ok(false)
     }
 
-    /// Whether it has executed a program by now, and who it is: once it is reaped, nobody can tell.
+    /// Whether it has executed a program by now: once it is reaped, nobody can tell.
     fn look_at_program(&mut self) {
-        if self.seen.executed == Some(true) {
-            return;
+        let now = || self.watch.stat().map(|stat| stat.has_executed());
+        if self.seen.executed != Some(true) {
+            self.seen.executed = now().or(self.seen.executed);
         }
-        let Some(stat) = self.watch.stat() else {
-            return;
-        };
-        self.seen.executed = Some(stat.has_executed());
-        // Nobody else can have a child's pid.
-        let is_child = self.holding.pidfd.is_none();
-        self.seen.identity = is_child.then_some(Identity {
-            pid: self.holding.pid,
-            start_time: stat.start_time,
-        });
     }
 
     fn end(&mut self, record: ExitRecord) {
@@ -418,6 +413,10 @@ impl Hold {
                 true
             }
             Err(e) => {
+                // It may be what is mounted there that has no space left. And nobody is told soon.
+                self.holding.mounts = None;
+                self.look_at_program();
+                children::reap_all();
                 if !std::mem::replace(&mut self.unrecorded, true) {
                     log::error!("{e}; trying again until there is space");
                 }

@@ -5,9 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
 use holdfast_common::exit_record::{ExitRecord, ExitStatus, Source};
-use holdfast_common::identity::Stat;
+use holdfast_common::identity::{Identity, Stat};
 use holdfast_common::sys::pidfd;
-use holdfast_common::sys::process::{Children, reap};
+use holdfast_common::sys::process::{Children, peek, reap};
+
+/// Of our children.
+const ANY: i32 = -1;
 
 /// What reading /proc/PID says of a process that is not there.
 fn is_gone(e: &io::Error) -> bool {
@@ -17,18 +20,32 @@ fn is_gone(e: &io::Error) -> bool {
 /// The process, and how its end will be seen.
 pub struct Watch {
     pid: i32,
+    /// Who it is, where it is our child: nobody else can have its pid then.
+    child: Option<Identity>,
 }
 
 impl Watch {
     /// Begins to watch.
     pub fn new(pid: i32) -> Self {
-        Self { pid }
+        let me = i32::try_from(std::process::id()).ok();
+        let stat = Stat::read(pid).ok().filter(|stat| Some(stat.parent) == me);
+        Self {
+            pid,
+            child: stat.map(|stat| Identity {
+                pid,
+                start_time: stat.start_time,
+            }),
+        }
+    }
+
+    /// Who it is, where it is our child.
+    pub fn child(&self) -> Option<Identity> {
+        self.child
     }
 
     /// What to poll besides SIGCHLD, for a process that is not our child: its runtime made it elsewhere.
     pub fn pidfd(&self) -> io::Result<Option<OwnedFd>> {
-        let me = i32::try_from(std::process::id()).ok();
-        if Stat::read(self.pid).is_ok_and(|stat| Some(stat.parent) == me) {
+        if self.child.is_some() {
             return Ok(None);
         }
         match pidfd::open(self.pid) {
@@ -43,20 +60,20 @@ impl Watch {
         Stat::read(self.pid).ok()
     }
 
-    /// Reaps until nothing is left to reap. A subreaper's children are many; one of them may be the process.
-    pub fn reap(&self) -> Option<ExitRecord> {
-        let mut record = None;
-        loop {
-            match reap(-1) {
-                Children::Ended(reaped) if reaped.pid == self.pid => {
-                    record = ExitStatus::from_wait_word(reaped.word)
-                        .map(|status| self.record(status, Source::Reaped));
-                }
-                // A stranger that was orphaned in the container, or the runtime.
-                Children::Ended(_) => (),
-                Children::Living | Children::None => return record,
+    /// How the process ended, if it is our child. It stays to be reaped until that is on record and told, because to reap it is a good part
+    /// of the time that somebody waits for, and because of one that is there more can be known. Who else has ended is reaped: a
+    /// subreaper's children are many, strangers that were orphaned in the container, and runtimes.
+    pub fn collect(&self) -> Option<ExitRecord> {
+        while let Some(ended) = peek(ANY) {
+            if ended.pid == self.pid {
+                let status = ExitStatus::from_wait_word(ended.word)?;
+                return Some(self.record(status, Source::Reaped));
+            }
+            if !matches!(reap(ended.pid), Children::Ended(_)) {
+                break;
             }
         }
+        None
     }
 
     /// What is known of a process that is not our child; `None` while it runs or waits for its own parent to reap it.

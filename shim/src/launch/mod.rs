@@ -138,7 +138,8 @@ impl Launching {
             .then(|| memory::begin(identity.pid, restored))
             .flatten();
         let relay = Relay::begin(&state, &self.wire, identity.pid)?;
-        events::tell_launch(&state, identity);
+        let kind = kind(&self.wire, &state);
+        events::tell_launch(kind, identity);
         if let Some(notify) = notify::asked(&state) {
             // Before the launcher, which may be what the service manager takes for the main process now, can go.
             notify::tell_main(notify);
@@ -147,7 +148,7 @@ impl Launching {
         fd::null_stdio().map_err(Error::io("open", "/dev/null"))?;
         self.launcher.report(&Report::ready(identity));
         Ok(Holding {
-            kind: kind(&self.wire, &state),
+            kind,
             runtime_args: state.runtime_args.iter().map(Into::into).collect(),
             wire: self.wire.clone(),
             executable,
@@ -160,6 +161,7 @@ impl Launching {
             memory,
             seccomp,
             relay,
+            mounts: None,
             asked: 0,
             again: false,
         })

@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use serde::Deserialize;
 
 use crate::error::Error;
-use crate::handover::Kind;
+use crate::handover::{Kind, Launched};
 use crate::notify;
 
 /// How long a process may take from giving up its memory to its end, milliseconds.
@@ -88,6 +88,7 @@ pub fn kind(wire: &Wire, state: &ProcessState) -> Kind {
         ours: state.holdfast.is_some(),
         auto_remove: state.holdfast.as_ref().is_some_and(|ours| ours.auto_remove),
         main: notify::asked(state).is_some_and(|notify| notify.main),
+        launched: Some(Launched::of(state)),
     }
 }
 
