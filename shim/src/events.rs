@@ -25,7 +25,7 @@ fn log() -> EventLog {
 }
 
 /// The process's own name.
-fn process(kind: Kind) -> ProcessId {
+pub fn process(kind: Kind) -> ProcessId {
     if !kind.exec {
         return ProcessId::init();
     }
@@ -36,7 +36,12 @@ fn process(kind: Kind) -> ProcessId {
 }
 
 /// What is told of a process when it has come to be: an init that waits for its `start` says nothing yet.
-fn of_beginning(kind: Kind, launched: Launched, identity: Identity) -> Option<EventRecord> {
+fn of_beginning(
+    name: impl FnOnce() -> ProcessId,
+    kind: Kind,
+    launched: Launched,
+    identity: Identity,
+) -> Option<EventRecord> {
     let word = match () {
         () if !kind.ours => return None,
         () if kind.exec => EventWord::StartProcess,
@@ -44,13 +49,13 @@ fn of_beginning(kind: Kind, launched: Launched, identity: Identity) -> Option<Ev
         () if launched.restarted => EventWord::Restart,
         () => return None,
     };
-    Some(EventRecord::now(word, process(kind), Some(identity)))
+    Some(EventRecord::now(word, name(), Some(identity)))
 }
 
 /// Tells of a process that this shim has launched: nobody can have told of it.
 pub fn tell_launch(kind: Kind, identity: Identity) {
     let launched = kind.launched.unwrap_or_default();
-    if let Some(event) = of_beginning(kind, launched, identity)
+    if let Some(event) = of_beginning(|| process(kind), kind, launched, identity)
         && let Err(e) = log().append(&event)
     {
         log::warn!("{e}");
@@ -60,7 +65,7 @@ pub fn tell_launch(kind: Kind, identity: Identity) {
 /// Tells of a process that has come to be, unless that is told.
 pub fn tell_beginning(kind: Kind, identity: Identity) {
     let launched = kind.launched.unwrap_or_default();
-    if let Some(event) = of_beginning(kind, launched, identity)
+    if let Some(event) = of_beginning(|| process(kind), kind, launched, identity)
         && let Err(e) = log().append_once(&event)
     {
         log::warn!("{e}");
@@ -101,7 +106,7 @@ pub fn tell_kills(
     let events: Vec<EventRecord> = started
         .then_some(start)
         .into_iter()
-        .chain([of_kills(holding.kind, identity, kills)])
+        .chain([of_kills(process(holding.kind), identity, kills)])
         .collect();
     log().append_missing(&events, |_| true).map(drop)
 }
@@ -115,22 +120,23 @@ pub fn tell_end(holding: &Holding, end: &End) -> Result<(), StateFileError> {
     let identity = end.seen.identity.or_else(identity);
     let mut events = Vec::new();
     let kind = holding.kind;
+    let name = || end.seen.name.clone().unwrap_or_else(|| process(kind));
     if let Some(identity) = identity
         && let Some(launched) = kind.launched.or_else(launched)
     {
-        events.extend(of_beginning(kind, launched, identity));
+        events.extend(of_beginning(name, kind, launched, identity));
         let may_have_run = !kind.exec && !launched.restored;
         events.extend(may_have_run.then(|| EventRecord {
             time: record.exited_at,
-            ..EventRecord::now(EventWord::StartContainer, process(kind), Some(identity))
+            ..EventRecord::now(EventWord::StartContainer, name(), Some(identity))
         }));
     }
     if let (Some(memory), Some(identity)) = (&holding.memory, identity)
         && memory.kills.seen > memory.kills.told
     {
-        events.push(of_kills(kind, identity, memory.kills.seen));
+        events.push(of_kills(name(), identity, memory.kills.seen));
     }
-    events.push(EventRecord::of_end(process(kind), identity, record));
+    events.push(EventRecord::of_end(name(), identity, record));
     let happened = |event: &EventRecord| {
         let is_start = event.word == EventWord::StartContainer;
         // Told by whoever started it, as a rule, and then not asked.
@@ -158,10 +164,10 @@ fn identity() -> Option<Identity> {
     Identity::recorded(Path::new(".")).ok().flatten()
 }
 
-fn of_kills(kind: Kind, identity: Identity, kills: u64) -> EventRecord {
+fn of_kills(name: ProcessId, identity: Identity, kills: u64) -> EventRecord {
     EventRecord {
         oom_kills: Some(kills),
-        ..EventRecord::now(EventWord::Oom, process(kind), Some(identity))
+        ..EventRecord::now(EventWord::Oom, name, Some(identity))
     }
 }
 

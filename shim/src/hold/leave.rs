@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_common::exit_record::{ExitRecord, UNKNOWN};
+use holdfast_common::id::ProcessId;
 use holdfast_common::identity::{Identity, Stat};
 use holdfast_common::layout::{self, Stream};
 use holdfast_common::request::Wire;
@@ -49,8 +50,10 @@ pub struct End {
 }
 
 /// What a shim saw of its process while that was there.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub struct Seen {
+    /// Its own name.
+    pub name: Option<ProcessId>,
     /// Whether it has executed a program, as far as that was seen: whether its container was started.
     pub executed: Option<bool>,
     /// Who it is, or was, where it is the shim's child; else the files say it.

@@ -20,7 +20,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use holdfast_common::exit_record::ExitRecord;
 use holdfast_common::sys::process::become_subreaper;
@@ -105,9 +105,12 @@ impl Hold {
         holding.mounts = mounts::hold(&holding, &watch);
         terminal::tell_size(&holding.stdio, holding.output.as_deref_mut());
         let seen = Seen {
+            name: holding.kind.ours.then(|| events::process(holding.kind)),
             executed: None,
             identity: watch.child(),
         };
+        // The C library has to find the clock once, which is not to be when somebody waits for an end.
+        let _ = SystemTime::now();
         let control = Control::new(std::mem::take(&mut holding.reader));
         let hold = Self {
             poll: Poll::new()?,
