@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use holdfast_tests::{Bundle, DEADLINE, Proc, Sandbox, fifo, wait};
+use holdfast_tests::{Bundle, DEADLINE, Proc, Sandbox, fifo, process, spec, wait};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
@@ -65,6 +65,17 @@ impl World {
         bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(path))
     }
 
+    /// A file that says what another process of a container is: one at a time.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn process(&self, args: &[&str]) -> String {
+        let path = self.sandbox.path().join("process.json");
+        let process = spec::process(args).to_string();
+        fs::write(&path, process).expect("write a process");
+        path.display().to_string()
+    }
+
     /// The program itself.
     pub fn inside(&self) -> PathBuf {
         self.tools.join("inside")
@@ -107,6 +118,21 @@ impl Gate {
     /// When it does not come.
     pub fn wait_for(&self, process: Proc) {
         let there = wait::until(DEADLINE, || process.waits_in("pipe_read"));
+        assert!(there, "nobody comes to {}", self.fifo.display());
+    }
+
+    /// Waits until somebody stands at it, whoever has launched him.
+    ///
+    /// # Panics
+    /// When nobody comes.
+    pub fn wait_for_somebody(&self) {
+        let is_there = |process: &Proc| {
+            process.comm() == "inside"
+                && process.argv().contains(&self.names[0])
+                && process.waits_in("pipe_read")
+        };
+        let everybody = || process::under(Path::new("/"));
+        let there = wait::until(DEADLINE, || everybody().iter().any(is_there));
         assert!(there, "nobody comes to {}", self.fifo.display());
     }
 

@@ -90,11 +90,12 @@ impl Peer for Bare {
         }
     }
 
-    fn exec(&self, held: &Held, process: &str) -> i32 {
+    fn exec(&self, held: &Held, process: &str, known: &dyn Fn()) -> i32 {
         let mut exec = self.runtime();
         exec.stderr(Stdio::null());
         exec.args(["exec", "--process", process, &held.id]);
         let status = exec.status().expect("run the runtime");
+        known();
         status.code().expect("the runtime is not killed")
     }
 

@@ -126,7 +126,7 @@ impl Peer for Conmon {
     }
 
     /// As CRI-O probes: conmon stays the caller's child, and ends as the process does.
-    fn exec(&self, held: &Held, process: &str) -> i32 {
+    fn exec(&self, held: &Held, process: &str, known: &dyn Fn()) -> i32 {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let dir = dir(held).join(format!("exec-{n}"));
@@ -139,6 +139,7 @@ impl Peer for Conmon {
         let status = command.status().expect("run conmon");
         let code = fs::read_to_string(exits(&dir).join(&held.id)).ok();
         let code = code.and_then(|code| code.trim().parse().ok());
+        known();
         let _ = fs::remove_dir_all(&dir);
         code.unwrap_or_else(|| panic!("conmon --exec: {status}, no exit file"))
     }

@@ -104,7 +104,7 @@ impl Peer for Holdfast {
         }
     }
 
-    fn exec(&self, held: &Held, process: &str) -> i32 {
+    fn exec(&self, held: &Held, process: &str, known: &dyn Fn()) -> i32 {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let id = ProcessId::new(format!("exec-{n}")).expect("an id");
@@ -117,6 +117,7 @@ impl Peer for Holdfast {
         let exec = container(held).exec(&id, &spec, &options);
         let exec = exec.unwrap_or_else(|e| panic!("exec in {}: {e}", held.id));
         let record = exec.wait(Some(DEADLINE)).expect("an end");
+        known();
         super::bare::code(&record.status)
     }
 

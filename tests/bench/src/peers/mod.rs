@@ -107,8 +107,8 @@ pub trait Peer: Send + Sync {
     fn can(&self, io: Io) -> bool;
     /// Creates and starts a container; returns when its process runs.
     fn launch(&self, id: &str, bundle: &Bundle, io: Io) -> Held;
-    /// Runs `inside WORDS` in it; returns its exit code.
-    fn exec(&self, held: &Held, process: &str) -> i32;
+    /// Runs what the file `process` says in it; says when its exit code is known, and returns that when nothing is left to do.
+    fn exec(&self, held: &Held, process: &str, known: &dyn Fn()) -> i32;
     /// Prepares to be told how it ends.
     fn watch<'a>(&'a self, held: &'a Held) -> Wait<'a>;
     /// Ends what runs, and leaves nothing.

@@ -193,7 +193,7 @@ impl Peer for ShimV2 {
         }
     }
 
-    fn exec(&self, held: &Held, process: &str) -> i32 {
+    fn exec(&self, held: &Held, process: &str, known: &dyn Fn()) -> i32 {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let exec = format!("exec-{n}");
@@ -207,6 +207,7 @@ impl Peer for ShimV2 {
         shim.call("Exec", &about(&held.id, &exec).bytes(7, &spec));
         shim.call("Start", &about(&held.id, &exec));
         let code = code(&shim.call("Wait", &about(&held.id, &exec)));
+        known();
         shim.call("Delete", &about(&held.id, &exec));
         code
     }

@@ -4,8 +4,6 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use holdfast_tests::spec;
-
 use super::Bench;
 use crate::figures::{Row, Unit, median, quantile};
 use crate::peers::{Held, Io, Peer};
@@ -35,7 +33,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
             let cpu = bench.world.meter.cpu();
             for _ in 0..series {
                 let begin = Instant::now();
-                assert_eq!(peer.exec(held, &process), 0, "{}", peer.name());
+                assert_eq!(peer.exec(held, &process, &|| ()), 0, "{}", peer.name());
                 times.push(begin.elapsed().as_secs_f64());
             }
             let cpu = bench.world.meter.cpu().saturating_sub(cpu);
@@ -57,7 +55,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
                 let begin = Instant::now();
                 thread::scope(|scope| {
                     for _ in 0..at_once {
-                        scope.spawn(|| assert_eq!(peer.exec(held, &process), 0));
+                        scope.spawn(|| assert_eq!(peer.exec(held, &process, &|| ()), 0));
                     }
                 });
                 let what = format!("{at_once} at once, all");
@@ -76,7 +74,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
 }
 
 /// One container a peer.
-fn containers(bench: &Bench) -> Vec<(&dyn Peer, Held)> {
+pub fn containers(bench: &Bench) -> Vec<(&dyn Peer, Held)> {
     let peers = bench.peers_for(Io::Null);
     peers
         .map(|peer| (peer, bench.launch(peer, Io::Null, &["idle"])))
@@ -85,10 +83,7 @@ fn containers(bench: &Bench) -> Vec<(&dyn Peer, Held)> {
 
 /// A file that says what is to be run.
 fn process(bench: &Bench) -> String {
-    let path = bench.world.sandbox.path().join("process.json");
-    let process = spec::process(&["true"]);
-    std::fs::write(&path, process.to_string()).expect("write a process");
-    path.display().to_string()
+    bench.world.process(&["true"])
 }
 
 pub fn measure_probes(bench: &Bench, row: &mut Row) {
@@ -116,7 +111,7 @@ pub fn measure_probes(bench: &Bench, row: &mut Row) {
                         if began >= end {
                             break;
                         }
-                        assert_eq!(peer.exec(held, process), 0, "{}", peer.name());
+                        assert_eq!(peer.exec(held, process, &|| ()), 0, "{}", peer.name());
                         let time = began.elapsed().as_secs_f64();
                         times.lock().expect("nobody panics").push(time);
                         next = (next + Duration::from_secs(1)).max(Instant::now());
