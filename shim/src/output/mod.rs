@@ -3,7 +3,7 @@
 //!
 //! - [`places`]: a log, to several places at once: [`lines`] in a [`file`], the [`journal`], a recording ([`cast`]); [`health`]: what
 //!   is dropped;
-//! - [`spill`], [`spill_at`]: what the reader's FIFO has no room for;
+//! - [`outlet`]: the FIFO of a reader's; [`spill`], [`spill_at`]: what it has no room for, on a disk that may be full ([`full_disk`]);
 //! - [`scratch`]: the memory for all of it, which is given back;
 //! - [`words`]: all of it through `execve`.
 //!
@@ -12,9 +12,11 @@
 
 mod cast;
 mod file;
+mod full_disk;
 mod health;
 mod journal;
 mod lines;
+mod outlet;
 mod places;
 mod scratch;
 mod spill;
@@ -175,9 +177,8 @@ impl Output {
                 each(inner.as_raw_fd(), Tells::Bytes)?;
             }
             if let To::Spill(spill) = to {
-                let (outer, watch) = spill.pollable();
-                each(outer.as_raw_fd(), Tells::Room)?;
-                if let Some(watch) = watch {
+                each(spill.outlet().fifo().as_raw_fd(), Tells::Room)?;
+                if let Some(watch) = spill.outlet().watch() {
                     each(watch.as_fd().as_raw_fd(), Tells::Opened)?;
                 }
             }
@@ -233,7 +234,7 @@ impl Output {
 
     /// Somebody has opened a FIFO.
     pub fn see_opens(&self) {
-        self.spills().for_each(Spill::see_opens);
+        self.spills().for_each(|spill| spill.outlet().see_opens());
     }
 
     /// Whether a terminal's output goes here, and not to a FIFO of the terminal's.
@@ -356,7 +357,7 @@ impl Output {
                     stream: spill.stream(),
                     kept: spill.kept(),
                     dropped: spill.dropped(),
-                    reader: spill.has_reader(),
+                    reader: spill.outlet().has_reader(),
                 })
                 .collect(),
         }
@@ -406,7 +407,10 @@ fn log_from(
 fn keep_unread(spill: &Spill) {
     let stream = spill.stream();
     // The end is let go when the file is there: it may have a lock on it.
-    let unread = spill.look().and_then(|end| Ok((unread::of(&end)?, end)));
+    let unread = spill
+        .outlet()
+        .open_read()
+        .and_then(|end| Ok((unread::of(&end)?, end)));
     let written = match &unread {
         Ok((bytes, _)) if bytes.is_empty() => Ok(()),
         Ok((bytes, _)) => state_file::write_bytes(Path::new(&stream.unread_file()), bytes)

@@ -12,9 +12,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use holdfast_common::layout::Stream;
@@ -23,10 +23,10 @@ use holdfast_common::sys::{errno_text, fifo};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, SpliceFFlags, fallocate, splice};
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::unistd::write;
 
+use super::full_disk::FullDisk;
+use super::outlet::Outlet;
 use super::scratch::Scratch;
 use super::spill_at::At;
 
@@ -36,8 +36,6 @@ const BEGIN: u64 = 1 << 20;
 const PIECE: usize = 256 << 10;
 /// How much is given back to the disk at a time, bytes.
 const HOLE: u64 = 1 << 20;
-/// How long to wait before a full disk is tried again, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long a reader may take nothing, and in all, before it gets the rest from the file.
 const LAST_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
@@ -46,19 +44,15 @@ const LAST_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 pub struct Spill {
     stream: Stream,
     options: SpillOptions,
-    /// The reader's FIFO: its write end.
-    outer: OwnedFd,
-    /// Tells when somebody opens the FIFO.
-    watch: Option<Inotify>,
-    /// A read end, where that cannot be told: then the FIFO is filled whether or not anybody reads.
-    hold: Option<OwnedFd>,
+    /// The reader's FIFO.
+    outlet: Outlet,
     file: File,
     at: At,
     end: u64,
     /// Up to where the file was given back to the disk.
     hole: u64,
     dropped: u64,
-    full_disk: Option<Retry>,
+    disk: FullDisk,
 }
 
 /// The descriptors of one.
@@ -70,13 +64,6 @@ pub struct Descriptors {
     pub file: OwnedFd,
     /// [`At`]'s file.
     pub at: OwnedFd,
-}
-
-/// A disk that was full.
-#[derive(Debug)]
-struct Retry {
-    at: Instant,
-    delay: Duration,
 }
 
 /// Why nothing more can be done now.
@@ -120,45 +107,31 @@ impl Spill {
             file.set_len(0)?;
             at.set(BEGIN)?;
         }
-        let watch = watch(&outer);
-        let hold = match &watch {
-            Ok(_) => None,
-            Err(e) => {
-                let cause = errno_text(e);
-                log::warn!(
-                    "cannot tell whether {} has a reader: {cause}",
-                    stream.name()
-                );
-                Some(open_read(&outer)?)
-            }
-        };
         Ok(Self {
             end: size.max(at.get()),
             hole: at.get() / HOLE * HOLE,
             stream,
             options,
-            outer,
-            watch: watch.ok(),
-            hold,
+            outlet: Outlet::new(outer, stream)?,
             file,
             at,
             dropped,
-            full_disk: None,
+            disk: FullDisk::default(),
         })
     }
 
     /// What the next shim needs to go on, by name.
     pub fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 3] {
         [
-            ("outer", self.outer.as_fd()),
+            ("outer", self.outlet.fifo().as_fd()),
             ("spill", self.file.as_fd()),
             ("at", self.at.as_fd()),
         ]
     }
 
-    /// What to poll: the FIFO for room and its reader's end, and the watch.
-    pub fn pollable(&self) -> (&OwnedFd, Option<&Inotify>) {
-        (&self.outer, self.watch.as_ref())
+    /// The reader's FIFO: to poll for room and its reader's end, and for who opens it.
+    pub fn outlet(&self) -> &Outlet {
+        &self.outlet
     }
 
     pub fn stream(&self) -> Stream {
@@ -182,17 +155,17 @@ impl Spill {
     /// Whether bytes would be taken now.
     pub fn has_room(&self) -> bool {
         let bound = self.options.full == WhenFull::DropOldest || self.kept() < self.options.max;
-        bound && self.full_disk.is_none()
+        bound && !self.disk.is_full()
     }
 
     /// When there is something to be tried again.
     pub fn due(&self) -> Option<Instant> {
-        self.full_disk.as_ref().map(|retry| retry.at)
+        self.disk.due()
     }
 
     /// Moves what can be moved out of the process's FIFO, for one turn; whether there may be more.
     pub fn turn(&mut self, inner: Option<&OwnedFd>, pieces: usize, scratch: &mut Scratch) -> bool {
-        let mut reader = self.has_reader();
+        let mut reader = self.outlet.has_reader();
         if !reader {
             self.take_back();
         }
@@ -222,11 +195,11 @@ impl Spill {
     /// Takes bytes that were read, of a terminal; returns how many.
     pub fn take(&mut self, bytes: &[u8], scratch: &mut Scratch) -> usize {
         let mut taken = 0;
-        if !self.has_reader() {
+        if !self.outlet.has_reader() {
             self.take_back();
         } else if self.pass_on(scratch) {
             // Whoever is gone, or has no room, does without: it goes into the file.
-            taken = write(&self.outer, bytes).unwrap_or(0);
+            taken = write(self.outlet.fifo(), bytes).unwrap_or(0);
         }
         while taken < bytes.len() {
             let rest = &bytes[taken..];
@@ -237,11 +210,11 @@ impl Spill {
                 Ok(count) if count > 0 => {
                     self.end += count as u64;
                     taken += count;
-                    self.disk_has_room();
+                    self.disk.had_room(self.stream);
                 }
                 Ok(_) => break,
                 Err(e) => {
-                    self.disk_is_full(&e);
+                    self.disk.had_none(self.stream, &e);
                     break;
                 }
             }
@@ -259,7 +232,7 @@ impl Spill {
             let piece = &mut piece[..most];
             let cause = match self.file.read_at(piece, self.at.get()) {
                 Ok(0) => "it was cut short".to_owned(),
-                Ok(count) => match self.at.pass_on(&self.outer, &piece[..count]) {
+                Ok(count) => match self.at.pass_on(self.outlet.fifo(), &piece[..count]) {
                     Ok(passed) => {
                         self.give_back();
                         if passed < count {
@@ -287,7 +260,7 @@ impl Spill {
     /// From one FIFO to the other.
     fn move_directly(&self, inner: &OwnedFd, scratch: &mut Scratch) -> Result<(), Stop> {
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        match splice(inner, None, &self.outer, None, PIECE, flags) {
+        match splice(inner, None, self.outlet.fifo(), None, PIECE, flags) {
             Ok(0) => Err(Stop::Drained),
             Ok(count) => {
                 scratch.count(count);
@@ -322,12 +295,12 @@ impl Spill {
             Ok(count) => {
                 self.end += count as u64;
                 scratch.count(count);
-                self.disk_has_room();
+                self.disk.had_room(self.stream);
                 Ok(())
             }
             Err(Errno::EINTR) => Ok(()),
             Err(e) => {
-                self.disk_is_full(&e.into());
+                self.disk.had_none(self.stream, &e.into());
                 Err(Stop::NoRoom)
             }
         }
@@ -335,11 +308,7 @@ impl Spill {
 
     /// How many of so many bytes the file may have, making room for them if that is what was asked for; `None` for none.
     fn room(&mut self, bytes: usize) -> Option<usize> {
-        if self
-            .full_disk
-            .as_ref()
-            .is_some_and(|retry| retry.at > Instant::now())
-        {
+        if self.disk.due().is_some_and(|at| at > Instant::now()) {
             return None;
         }
         let room = self.options.max.saturating_sub(self.kept());
@@ -400,25 +369,9 @@ impl Spill {
         self.hole = 0;
     }
 
-    /// Whether somebody has the FIFO open to read it.
-    pub fn has_reader(&self) -> bool {
-        if self.hold.is_some() {
-            return true;
-        }
-        let mut fds = [PollFd::new(self.outer.as_fd(), PollFlags::empty())];
-        // pipe(7), poll(2): a write end whose readers are gone has an error.
-        match poll(&mut fds, PollTimeout::ZERO) {
-            Ok(_) => !fds[0]
-                .revents()
-                .unwrap_or(PollFlags::empty())
-                .contains(PollFlags::POLLERR),
-            Err(_) => false,
-        }
-    }
-
     /// The reader is gone: what it has not read goes back, ahead of the rest.
     fn take_back(&mut self) {
-        let waiting = fifo::waiting(self.outer.as_fd()).unwrap_or(0);
+        let waiting = self.outlet.waiting();
         if waiting == 0 || waiting >= self.at.get() {
             return;
         }
@@ -433,7 +386,7 @@ impl Spill {
     }
 
     fn take_back_now(&mut self, waiting: u64) -> io::Result<()> {
-        let reader = open_read(&self.outer)?;
+        let reader = self.outlet.open_read()?;
         let mut bytes = vec![0; usize::try_from(waiting).unwrap_or(PIECE)];
         // All of it at once, or another reader might get what comes before and what comes after.
         let count = nix::unistd::read(&reader, &mut bytes)?;
@@ -445,69 +398,37 @@ impl Spill {
                 // The file may have been empty.
                 self.end = self.end.max(at + count as u64);
                 self.hole = self.hole.min(at / HOLE * HOLE);
-                self.disk_has_room();
+                self.disk.had_room(self.stream);
                 Ok(())
             }
             Err(e) => {
                 // It was all that was in there, so there is room for it.
-                write(&self.outer, bytes)?;
-                self.disk_is_full(&e);
+                write(self.outlet.fifo(), bytes)?;
+                self.disk.had_none(self.stream, &e);
                 Ok(())
             }
-        }
-    }
-
-    fn disk_is_full(&mut self, cause: &io::Error) {
-        let now = Instant::now();
-        let delay = match &self.full_disk {
-            Some(retry) => (retry.delay * 2).min(RETRY.1),
-            None => {
-                let name = self.stream.spill_file();
-                log::warn!(
-                    "{name}: {}; the process waits until there is room",
-                    errno_text(cause)
-                );
-                RETRY.0
-            }
-        };
-        let at = now + delay;
-        self.full_disk = Some(Retry { at, delay });
-    }
-
-    fn disk_has_room(&mut self) {
-        if self.full_disk.take().is_some() {
-            log::info!("{}: there is room again", self.stream.spill_file());
-        }
-    }
-
-    /// Takes note that the FIFO was opened, so that the next time is told of too. By whom, is seen by itself.
-    pub fn see_opens(&self) {
-        if let Some(watch) = &self.watch {
-            while watch.read_events().is_ok() {}
         }
     }
 
     /// From now on the file has room for whatever comes: nothing can wait any more.
     pub fn unbind(&mut self) {
         self.options.max = u64::MAX;
-        self.full_disk = None;
+        self.disk = FullDisk::default();
     }
 
     /// At the end: passes on what the file has while a reader takes it. The rest stays in the file.
     pub fn finish(&mut self, scratch: &mut Scratch) {
         let deadline = Instant::now() + LAST_WAIT.1;
-        while self.kept() > 0 && self.has_reader() {
+        while self.kept() > 0 && self.outlet.has_reader() {
             if self.pass_on(scratch) {
                 continue;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left.min(LAST_WAIT.0)).unwrap_or(PollTimeout::ZERO);
-            let mut fds = [PollFd::new(self.outer.as_fd(), PollFlags::POLLOUT)];
-            if left.is_zero() || !matches!(poll(&mut fds, timeout), Ok(1..)) {
+            if left.is_zero() || !self.outlet.wait_for_room(left.min(LAST_WAIT.0)) {
                 break;
             }
         }
-        if !self.has_reader() {
+        if !self.outlet.has_reader() {
             self.take_back();
         }
     }
@@ -516,24 +437,4 @@ impl Spill {
     pub fn lose(&mut self, bytes: u64) {
         self.dropped += bytes;
     }
-
-    /// A read end, to look at what the FIFO holds.
-    pub fn look(&self) -> io::Result<OwnedFd> {
-        open_read(&self.outer)
-    }
-}
-
-/// By descriptor, as the name may be gone.
-fn open_read(fifo: &OwnedFd) -> io::Result<OwnedFd> {
-    fifo::open_read(&by_descriptor(fifo))
-}
-
-fn by_descriptor(fifo: &OwnedFd) -> PathBuf {
-    format!("/proc/self/fd/{}", fifo.as_raw_fd()).into()
-}
-
-fn watch(fifo: &OwnedFd) -> io::Result<Inotify> {
-    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-    watch.add_watch(&by_descriptor(fifo), AddWatchFlags::IN_OPEN)?;
-    Ok(watch)
 }
