@@ -11,6 +11,8 @@ use nix::unistd::getpid;
 
 /// Where cgroups are.
 const TOP: &str = "/sys/fs/cgroup";
+/// Bytes of a page, on the machines that this is for.
+const PAGE: u64 = 4096;
 /// How long a kernel may look for what can be had back.
 const RECLAIM_SECONDS: &str = "5";
 
@@ -106,14 +108,27 @@ fn number(path: &Path) -> f64 {
     text.trim().parse().expect("a number")
 }
 
-/// What the whole machine has left, in bytes (`MemAvailable`, proc_meminfo(5)): with everything in it, everybody else's doing too.
+/// What the whole machine has left, in bytes (`MemAvailable`, proc_meminfo(5)): with everything in it, everybody else's doing too. What each
+/// processor keeps in hand (`count` of a pageset, proc_zoneinfo(5)) is free as well, and counted nowhere; it goes up and down by tens
+/// of megabytes with what was launched and ended just before.
 pub fn available() -> f64 {
     let text = fs::read_to_string("/proc/meminfo").expect("read /proc/meminfo");
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    kib.expect("MemAvailable in /proc/meminfo") * 1024.0
+    let zones = fs::read_to_string("/proc/zoneinfo").expect("read /proc/zoneinfo");
+    let in_hand: u64 = zones
+        .lines()
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("count:")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .sum();
+    kib.expect("MemAvailable in /proc/meminfo") * 1024.0 + count_of(in_hand * PAGE)
 }
 
 /// Switches and processor time of all threads of some processes so far.
