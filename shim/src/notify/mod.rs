@@ -12,7 +12,7 @@ mod place;
 mod words;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -308,7 +308,7 @@ impl Relay {
     /// Leaves the socket open until the shim's own end: what is still in it may have descriptors with it, and only a process that
     /// ends closes those without waiting.
     pub fn leave(self) {
-        std::mem::forget(self);
+        let _ = self.socket.into_raw_fd();
     }
 }
 
