@@ -346,11 +346,12 @@ impl Container {
         Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())))
     }
 
-    /// Makes sure that there is a process to speak of; what the container is then.
-    pub(crate) fn must_run(&self) -> Result<Status> {
-        match self.status()? {
+    /// Makes sure that there is a process to speak of; the container's own, and what the container is then.
+    pub(crate) fn must_run(&self) -> Result<(Process, Status)> {
+        let init = self.init()?;
+        match self.status_of(&init)? {
             status @ (Status::Created | Status::Running | Status::Pausing | Status::Paused) => {
-                Ok(status)
+                Ok((init, status))
             }
             Status::Creating => Err(Error::ContainerNotStarted {
                 id: self.id.clone(),

@@ -41,7 +41,8 @@ impl Container {
         // Many may be launched at once; whoever removes the container waits for all of them.
         let _lock = self.lock(Lock::take_shared)?;
         // In a frozen cgroup it would stand still before its program runs, and its runtime wait for it.
-        if let Status::Pausing | Status::Paused = self.must_run()? {
+        let (init, status) = self.must_run()?;
+        if let Status::Pausing | Status::Paused = status {
             return Err(Error::Paused {
                 id: self.id().clone(),
             });
@@ -56,7 +57,6 @@ impl Container {
         process_state
             .runtime_args
             .clone_from(&self.container_state().runtime_args);
-        let init = self.init()?;
         process_state.root_uid = init.process_state().root_uid;
         process_state.root_gid = init.process_state().root_gid;
         process_state.holdfast = Some(Extension {

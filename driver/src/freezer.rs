@@ -2,8 +2,15 @@
 //! the files alone: asking the runtime would take a hundred times as long, and runc waits until a freeze is through.
 
 use std::path::Path;
+use std::sync::RwLock;
 
-use crate::cgroup::{Cgroups, Version};
+use holdfast_common::kernel_file;
+
+use crate::cgroup::{self, Cgroups, Version};
+
+/// The mounts of cgroups as they were last found. To have the kernel list its mounts takes longer than all else that is done here, before
+/// each exec; they hardly ever change, and where they have, what they led to is not there any more.
+static MOUNTS: RwLock<String> = RwLock::new(String::new());
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +26,29 @@ pub(crate) enum Freezer {
 
 /// How far a process's cgroup is.
 pub(crate) fn of(pid: i32) -> Freezer {
-    let cgroups = Cgroups::of(pid).ok();
-    let place = cgroups.and_then(|cgroups| cgroups.controller("freezer"));
-    place.map_or(Freezer::Thawed, |place| match place.version {
+    let Ok(memberships) = cgroup::memberships(pid) else {
+        return Freezer::Thawed;
+    };
+    let known = MOUNTS.read().ok();
+    let known = known.and_then(|mounts| look(&memberships, &mounts));
+    let found = known.or_else(|| {
+        let mounts = cgroup::mounts().ok()?;
+        let found = look(&memberships, &mounts);
+        if let Ok(mut known) = MOUNTS.write() {
+            *known = mounts;
+        }
+        found
+    });
+    found.unwrap_or(Freezer::Thawed)
+}
+
+/// None where these mounts show no freezer.
+fn look(memberships: &str, mounts: &str) -> Option<Freezer> {
+    let place = Cgroups::find(memberships, mounts).controller("freezer")?;
+    match place.version {
         Version::V1 => of_v1(&place.dir),
         Version::V2 => of_v2(&place.dir),
-    })
+    }
 }
 
 /// Whether a process's cgroup is frozen, or about to be.
@@ -33,30 +57,30 @@ pub(crate) fn is_frozen(pid: i32) -> bool {
 }
 
 /// `freezer.state` says what comes of the cgroup's own request and of those above it (kernel: cgroup-v1/freezer-subsystem).
-fn of_v1(dir: &Path) -> Freezer {
-    match read(dir, "freezer.state").unwrap_or_default().trim() {
+fn of_v1(dir: &Path) -> Option<Freezer> {
+    Some(match read(dir, "freezer.state")?.trim() {
         "FROZEN" => Freezer::Frozen,
         "FREEZING" => Freezer::Freezing,
         _ => Freezer::Thawed,
-    }
+    })
 }
 
 /// `cgroup.events` says what has come of it, `cgroup.freeze` what was asked for, each of its own cgroup alone (kernel:
 /// cgroup-v2): a container's process may sit below the cgroup that the runtime freezes.
-fn of_v2(dir: &Path) -> Freezer {
-    let events = read(dir, "cgroup.events").unwrap_or_default();
+fn of_v2(dir: &Path) -> Option<Freezer> {
+    let events = read(dir, "cgroup.events")?;
     if events.lines().any(|line| line == "frozen 1") {
-        return Freezer::Frozen;
+        return Some(Freezer::Frozen);
     }
     let mut requests = dir.ancestors().map_while(|dir| read(dir, "cgroup.freeze"));
-    match requests.any(|request| request.trim() == "1") {
+    Some(match requests.any(|request| request.trim() == "1") {
         true => Freezer::Freezing,
         false => Freezer::Thawed,
-    }
+    })
 }
 
 fn read(dir: &Path, name: &str) -> Option<String> {
-    std::fs::read_to_string(dir.join(name)).ok()
+    kernel_file::read_text(dir.join(name)).ok()
 }
 
 #[cfg(test)]
@@ -73,9 +97,9 @@ mod tests {
             ("FROZEN\n", Freezer::Frozen),
         ] {
             std::fs::write(dir.join("freezer.state"), state).unwrap();
-            assert_eq!(of_v1(&dir), wanted);
+            assert_eq!(of_v1(&dir), Some(wanted));
         }
-        assert_eq!(of_v1(&dir.join("gone")), Freezer::Thawed);
+        assert_eq!(of_v1(&dir.join("gone")), None);
 
         // A container that has made a cgroup of its own for its process; the root has no such file.
         let below = dir.join("web/inner");
@@ -92,9 +116,9 @@ mod tests {
             std::fs::write(below.join("cgroup.freeze"), below_asked).unwrap();
             let events = format!("populated 1\nfrozen {frozen}\n");
             std::fs::write(below.join("cgroup.events"), events).unwrap();
-            assert_eq!(of_v2(&below), wanted, "{asked}{below_asked}{frozen}");
+            assert_eq!(of_v2(&below), Some(wanted), "{asked}{below_asked}{frozen}");
         }
-        assert_eq!(of_v2(&dir.join("gone")), Freezer::Thawed);
+        assert_eq!(of_v2(&dir.join("gone")), None);
     }
 
     #[test]

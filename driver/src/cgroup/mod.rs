@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use holdfast_common::identity::Identity;
+use holdfast_common::kernel_file;
 
 /// Which of the two a cgroup is of: they have different files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +40,7 @@ impl Cgroups {
     /// # Errors
     /// There is no such process; read(2)'s.
     pub fn of(pid: i32) -> io::Result<Self> {
-        let memberships = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-        Ok(Self::find(&memberships, &mounts))
+        Ok(Self::find(&memberships(pid)?, &mounts()?))
     }
 
     /// Those of a container's process that it does not share with its shim, or with us when it has none: what stands in a
@@ -91,7 +90,7 @@ impl Cgroups {
         self.v2.as_deref()
     }
 
-    /// From the text of `/proc/PID/cgroup` and of `/proc/self/mountinfo`.
+    /// From what [`memberships`] and [`mounts`] say.
     pub fn find(memberships: &str, mounts: &str) -> Self {
         let mut found = Self::default();
         // "6:freezer:/web", "4:cpu,cpuacct:/web" (version 1), "9:name=systemd:/web" (no controller), "0::/web" (version 2)
@@ -116,6 +115,24 @@ impl Cgroups {
         }
         found
     }
+}
+
+/// The text of `/proc/PID/cgroup`.
+///
+/// # Errors
+/// There is no such process; read(2)'s.
+pub(crate) fn memberships(pid: i32) -> io::Result<String> {
+    kernel_file::read_text(format!("/proc/{pid}/cgroup"))
+}
+
+/// The lines of `/proc/self/mountinfo` that are about cgroups.
+///
+/// # Errors
+/// read(2)'s.
+pub(crate) fn mounts() -> io::Result<String> {
+    let all = kernel_file::read_text("/proc/self/mountinfo")?;
+    let is_cgroup = |line: &&str| line.contains(" - cgroup");
+    Ok(all.split_inclusive('\n').filter(is_cgroup).collect())
 }
 
 /// A line of mountinfo, as far as it is looked at.
