@@ -57,6 +57,7 @@ pub fn run(wire: Wire, adoption: &Adopt) -> ExitCode {
 
 /// Returns what there is to hold; nothing when there was only something to finish, which is done then.
 fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option<Holding>, Error> {
+    launcher.detach()?;
     launcher.leave(3..3)?;
     // Better a shim in its launcher's cgroup than none.
     if let Some(cgroup) = &adoption.isolation.cgroup

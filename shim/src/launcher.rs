@@ -28,18 +28,24 @@ impl Launcher {
         Ok(Self(ready.map(File::from)))
     }
 
+    /// Goes on as a child in a session apart, unless the launcher wants its own child to be the shim. To be called first of all: what
+    /// has been touched of memory by then, fork(2) copies.
+    pub fn detach(&self) -> Result<(), Error> {
+        if self.0.is_some() {
+            // containerd 0.2 waits for its shim, and so wants it as its child.
+            process::detach().map_err(Error::io("fork in", "."))?;
+        }
+        Ok(())
+    }
+
     /// Becomes a process of its own: no descriptor of the launcher's but those to be preserved, which are returned; no signal
-    /// of its choosing; a session apart; a log. To be called before the first descriptor is opened for good.
+    /// of its choosing; a log. To be called before the first descriptor is opened for good.
     pub fn leave(&self, preserve: Range<RawFd>) -> Result<Vec<OwnedFd>, Error> {
         let ready = self.0.as_ref().map(AsRawFd::as_raw_fd);
         let keep: Vec<RawFd> = preserve.clone().chain(ready).collect();
         fd::close_all_but(&keep).map_err(Error::io("close inherited descriptors in", "."))?;
         signal::block_all().map_err(Error::io("block signals in", "."))?;
         signal::reset_dispositions();
-        if self.0.is_some() {
-            // containerd 0.2 waits for its shim, and so wants it as its child.
-            process::detach().map_err(Error::io("fork in", "."))?;
-        }
         let preserved = preserve.map(fd::take).collect::<Result<_, _>>();
         let preserved = preserved.map_err(Error::io("take over preserved descriptors in", "."))?;
         process::become_subreaper().map_err(Error::io("become subreaper in", "."))?;

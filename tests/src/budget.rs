@@ -58,9 +58,9 @@ pub const EXIT_CALLS: Budget = most(100, "system calls", "an end, the shim");
 /// What it does of that until whoever waits has been told, and it has let go of the container's mounts.
 pub const TOLD_CALLS: Budget = most(31, "system calls", "an end, the shim, until it is told");
 /// What the command does for `exec -d`.
-pub const EXEC_CALLS: Budget = most(265, "system calls", "`exec -d`, the command");
+pub const EXEC_CALLS: Budget = most(234, "system calls", "`exec -d`, the command");
 /// What an exec's shim does from its start to its end.
-pub const EXEC_SHIM_CALLS: Budget = most(362, "system calls", "an exec, its shim, to its end");
+pub const EXEC_SHIM_CALLS: Budget = most(330, "system calls", "an exec, its shim, to its end");
 
 impl Budget {
     const fn with_glibc(mut self, most: u64) -> Self {

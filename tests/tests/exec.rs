@@ -238,6 +238,32 @@ fn it_is_waited_for_killed_and_recorded_under_its_own_name() {
 }
 
 #[test]
+fn one_that_stays_gets_a_fresh_shim_in_place_and_loses_nothing() {
+    let sandbox = Sandbox::new("stays");
+    let gate = sandbox.gate();
+    let bundle = sandbox.bundle(["sleep", "1000"]).bind(gate.dir());
+    let id = started(&sandbox, &bundle);
+    let script = format!("echo before; {}; echo after; exit 9", Gate::WAIT);
+    sandbox.run_ok(["exec", "-d", "--exec-id", "job", &id, "sh", "-c", &script]);
+    let dir = sandbox.process_dir(&id, "job");
+    let shim = sandbox.shim_of(&dir);
+    let stdout = fs::File::open(dir.join("stdout")).unwrap();
+
+    // By itself, after a while.
+    assert_eq!(sandbox.idle_shim_of(&dir), shim);
+
+    let process = Proc::from_file(&dir.join("pid")).unwrap();
+    assert_eq!(process.parent(), Some(shim.pid()));
+    gate.open();
+    assert_eq!(sandbox.read_to_end(&stdout), b"before\nafter\n");
+    assert_eq!(sandbox.run_ok(["wait", &id, "job"]), "9\n");
+    assert_eq!(sandbox.exit_json(&id, "job")["source"], "reaped");
+    let said = fs::read_to_string(dir.join("shim-log.json")).unwrap();
+    assert_eq!(said, "");
+    remove(&sandbox, &id);
+}
+
+#[test]
 fn a_name_that_is_taken_is_refused_and_its_owner_goes_on() {
     let sandbox = Sandbox::new("taken");
     let gate = sandbox.gate();

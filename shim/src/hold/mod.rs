@@ -48,19 +48,37 @@ pub use terminal::close_stdin;
 /// How long to wait before a status that could not be written is written again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// What is to be said when the executable is gone, perhaps: a bigger shim is better than none.
+const GOING_ON: &str = "going on without a fresh start";
+/// How long an exec's process has been there when its shim gets a fresh address space. Most are gone long before, as health checks
+/// are, and would pay for an execve(2) more than their shim does for anything else.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Becomes the holding shim of a process that was just launched: an exec's gets its fresh address space if the process stays.
+pub fn begin_new(holding: Holding) -> ExitCode {
+    if holding.kind.exec {
+        return hold(holding, Some(Instant::now() + SHORT));
+    }
+    begin(holding)
+}
+
 /// Becomes a holding shim with a fresh address space.
 pub fn begin(holding: Holding) -> ExitCode {
     let error = holding.replace_self();
-    // The executable is gone, perhaps: a bigger shim is better than none.
-    log::warn!("going on without a fresh start: {error}");
-    run(holding)
+    log::warn!("{GOING_ON}: {error}");
+    hold(holding, None)
 }
 
 /// Holds until the process has ended and everything is in order; the exit code is the shim's, not the container's.
 pub fn run(holding: Holding) -> ExitCode {
     // Without a log there is nobody to tell.
     let _ = shim_log::open();
-    let held = Hold::new(holding).and_then(Hold::run);
+    hold(holding, None)
+}
+
+/// Holds, and becomes a shim with a fresh address space when it is time for that.
+fn hold(holding: Holding, fresh_at: Option<Instant>) -> ExitCode {
+    let held = Hold::new(holding, fresh_at).and_then(Hold::run);
     held.unwrap_or_else(|e| {
         log::error!("stopped holding: {}", holdfast_common::sys::errno_text(&e));
         ExitCode::FAILURE
@@ -85,10 +103,12 @@ struct Hold {
     unrecorded: bool,
     /// What became of a replacement that was asked for, while shim.json does not say so yet.
     unanswered: Option<Answer>,
+    /// When this shim gets a fresh address space; none where it has one.
+    fresh_at: Option<Instant>,
 }
 
 impl Hold {
-    fn new(mut holding: Holding) -> io::Result<Self> {
+    fn new(mut holding: Holding, fresh_at: Option<Instant>) -> io::Result<Self> {
         // Blocked since launch; an adopted container's shim has to do these itself.
         signal::block_all()?;
         become_subreaper()?;
@@ -123,6 +143,7 @@ impl Hold {
             ended: None,
             unrecorded: false,
             unanswered: again.then(|| Answer::new(None)),
+            fresh_at,
             holding,
         };
         event::register(hold.poll.registry(), &hold.signals, &hold.holding)?;
@@ -175,6 +196,7 @@ impl Hold {
             self.answer();
             self.tell_kills();
             self.end_in_time();
+            self.start_afresh();
             self.wait(&mut events, &mut turn)?;
         }
     }
@@ -204,12 +226,15 @@ impl Hold {
         let time = self.time.as_ref().filter(|_| self.ended.is_none());
         let over = time.and_then(Time::due);
         let relay = self.holding.relay.as_ref().and_then(|relay| relay.due());
+        let fresh = self.fresh_due();
+        let fresh = fresh.map(|at| at.saturating_duration_since(Instant::now()));
         // epoll_wait(2) counts in milliseconds, and mio rounds up.
         let timeout = timeout
             .into_iter()
             .chain(due)
             .chain(over)
             .chain(relay)
+            .chain(fresh)
             .min();
         match self.poll.poll(events, timeout) {
             Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
@@ -441,6 +466,23 @@ impl Hold {
         self.holding.reader = self.control.reader();
         let refused = replace::replace(&mut self.holding, &self.signals);
         self.unanswered = Some(Answer::new(Some(refused)));
+    }
+
+    /// When a fresh address space is due: neither a status nor an answer that is not on record yet would go along.
+    fn fresh_due(&self) -> Option<Instant> {
+        let recorded = self.ended.is_none() && self.unanswered.is_none();
+        self.fresh_at.filter(|_| recorded)
+    }
+
+    /// Becomes a shim with a fresh address space, once that is due.
+    fn start_afresh(&mut self) {
+        if self.fresh_due().is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.fresh_at = None;
+        self.holding.reader = self.control.reader();
+        let error = self.holding.replace_self();
+        log::warn!("{GOING_ON}: {error}");
     }
 
     fn answer(&mut self) {

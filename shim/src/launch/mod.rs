@@ -62,7 +62,10 @@ pub fn run(wire: Wire, ours: Option<Launch>) -> ExitCode {
         done: undo::Done::default(),
     };
     match launching.launch() {
-        Ok(holding) => hold::begin(holding),
+        Ok(holding) => {
+            drop(launching);
+            hold::begin_new(holding)
+        }
         Err(e) => launching.fail(&e),
     }
 }
@@ -80,6 +83,7 @@ struct Launching {
 impl Launching {
     /// Step 2. Returns what is to be launched, and the descriptors from 3 on that go to the container.
     fn leave_launcher(&self) -> Result<(ProcessState, Vec<OwnedFd>), Error> {
+        self.launcher.detach()?;
         let state = ProcessState::read(Path::new("."))?;
         let ours = state.holdfast.as_ref();
         let preserve = ours.map_or(0, Extension::descriptors);
