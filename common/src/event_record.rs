@@ -146,8 +146,18 @@ pub struct EventRecord {
 impl EventRecord {
     /// Something that happens now.
     pub fn now(word: EventWord, process: ProcessId, identity: Option<Identity>) -> Self {
+        Self::at(SystemTime::now(), word, process, identity)
+    }
+
+    /// Something that has happened.
+    pub fn at(
+        time: SystemTime,
+        word: EventWord,
+        process: ProcessId,
+        identity: Option<Identity>,
+    ) -> Self {
         Self {
-            time: SystemTime::now(),
+            time,
             word,
             process,
             identity,
@@ -171,12 +181,11 @@ impl EventRecord {
             ExitStatus::Code(_) | ExitStatus::Signal { .. } => None,
         };
         Self {
-            time: record.exited_at,
             exit_code: Some(record.status.number()),
             reason,
             oom_killed: record.oom_killed,
             timed_out: record.timed_out,
-            ..Self::now(word, process, identity)
+            ..Self::at(record.exited_at, word, process, identity)
         }
     }
 

@@ -126,9 +126,9 @@ pub fn tell_end(holding: &Holding, end: &End) -> Result<(), StateFileError> {
     {
         events.extend(of_beginning(name, kind, launched, identity));
         let may_have_run = !kind.exec && !launched.restored;
-        events.extend(may_have_run.then(|| EventRecord {
-            time: record.exited_at,
-            ..EventRecord::now(EventWord::StartContainer, name(), Some(identity))
+        events.extend(may_have_run.then(|| {
+            let start = EventWord::StartContainer;
+            EventRecord::at(record.exited_at, start, name(), Some(identity))
         }));
     }
     if let (Some(memory), Some(identity)) = (&holding.memory, identity)

@@ -56,6 +56,10 @@ that speaks containerd 0.2's shim protocol. Not meant to be typed by hand: see `
 #[cfg(not(test))]
 holdfast_common::bare_main!(run);
 
+#[cfg(all(not(test), target_env = "musl"))]
+#[global_allocator]
+static HEAP: holdfast_common::sys::heap::Heap = holdfast_common::sys::heap::Heap;
+
 #[cfg_attr(test, allow(dead_code, reason = "tests have a main of their own"))]
 fn run(words: Vec<OsString>) -> ExitCode {
     match words.as_slice() {

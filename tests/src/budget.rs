@@ -37,7 +37,7 @@ pub const PRIVATE_DIRTY: Budget = most(44, "KiB", "private dirty memory, idle").
 pub const PRIVATE_DIRTY_MOVING: Budget =
     most(56, "KiB", "private dirty memory, idle, with a terminal").with_glibc(76);
 /// What the kernel keeps to map an idle shim's memory.
-pub const PAGE_TABLES: Budget = most(44, "KiB", "page tables, idle");
+pub const PAGE_TABLES: Budget = most(28, "KiB", "page tables, idle").with_glibc(44);
 /// Threads, always.
 pub const THREADS: Budget = most(1, "threads", "threads");
 /// Wake-ups of an idle shim, in all the time that it is watched.
@@ -52,11 +52,11 @@ pub const DRIVER_SIZE: Budget = most(6900, "KiB", "the command's executable");
 /// What the command does for `run -d`, without the shim and the runtime.
 pub const RUN_CALLS: Budget = most(370, "system calls", "`run -d`, the command");
 /// What the shim does from its start to its first wait, without the runtime.
-pub const LAUNCH_CALLS: Budget = most(325, "system calls", "a launch, the shim");
+pub const LAUNCH_CALLS: Budget = most(300, "system calls", "a launch, the shim");
 /// What the shim does from the end of its process to its own.
-pub const EXIT_CALLS: Budget = most(100, "system calls", "an end, the shim");
+pub const EXIT_CALLS: Budget = most(96, "system calls", "an end, the shim");
 /// What it does of that until whoever waits has been told, and it has let go of the container's mounts.
-pub const TOLD_CALLS: Budget = most(31, "system calls", "an end, the shim, until it is told");
+pub const TOLD_CALLS: Budget = most(30, "system calls", "an end, the shim, until it is told");
 /// What the command does for `exec -d`.
 pub const EXEC_CALLS: Budget = most(234, "system calls", "`exec -d`, the command");
 /// What an exec's shim does from its start to its end.

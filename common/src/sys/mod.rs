@@ -3,11 +3,15 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(all(feature = "small", target_env = "musl"))]
+mod clock;
 pub mod datagram;
 pub mod exec;
 pub mod fd;
 pub mod fifo;
 pub mod flock;
+#[cfg(any(test, all(feature = "small", target_env = "musl")))]
+pub mod heap;
 pub mod memory;
 pub mod pidfd;
 pub mod process;
