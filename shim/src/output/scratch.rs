@@ -8,6 +8,8 @@ use holdfast_common::sys::memory;
 /// The most that is read at a time, bytes: twice what a FIFO usually holds. A shim that is killed takes no more along; what is
 /// written in larger pieces costs a file system less.
 const PIECE: usize = 128 << 10;
+/// Room for the entries of as much, in lines of a usual length. Pages of it that are not needed are not there.
+const ENTRIES: usize = 2 * PIECE;
 /// How long it is kept for what may come next.
 const KEPT: Duration = Duration::from_millis(100);
 
@@ -30,6 +32,7 @@ impl Scratch {
     /// One to make entries in.
     pub fn entries(&mut self) -> &mut Vec<u8> {
         self.touch();
+        self.make_room();
         &mut self.entries
     }
 
@@ -37,9 +40,18 @@ impl Scratch {
     pub fn both(&mut self) -> (&mut [u8], &mut Vec<u8>) {
         if self.piece.is_empty() {
             self.piece = vec![0; PIECE];
+            self.make_room();
             self.touch();
         }
         (&mut self.piece, &mut self.entries)
+    }
+
+    /// Has room for entries made in one piece, apart from the heap: growing step by step they would leave their steps there, below
+    /// what stays.
+    fn make_room(&mut self) {
+        if self.entries.capacity() == 0 {
+            self.entries.reserve(ENTRIES);
+        }
     }
 
     /// It was of use: looking whether there is something to read is none.
