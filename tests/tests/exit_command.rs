@@ -130,7 +130,9 @@ fn it_has_nothing_of_the_shims() {
     sandbox.wait_file(&hook.told);
     let command = Proc::from_file(&hook.told).unwrap();
     let _end = AtEnd(|| command.signal(Signal::SIGKILL));
-    sandbox.wait_until("sleep", || command.comm() == "sleep");
+    sandbox.wait_until("sleep", || {
+        command.comm() == "sleep" && command.waits_in("nanosleep")
+    });
     let null = PathBuf::from("/dev/null");
     let streams = [0, 1, 2].map(|number| (number, null.clone()));
     assert_eq!(command.fds(), streams.into());

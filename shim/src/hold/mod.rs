@@ -108,7 +108,10 @@ struct Hold {
 }
 
 impl Hold {
-    fn new(mut holding: Holding, fresh_at: Option<Instant>) -> io::Result<Self> {
+    /// Prepares everything. Not inlined, and in a box, as a stack keeps its pages: what is needed once, or moved, is not to be part of
+    /// the frame that a shim idles in.
+    #[inline(never)]
+    fn new(mut holding: Holding, fresh_at: Option<Instant>) -> io::Result<Box<Self>> {
         // Blocked since launch; an adopted container's shim has to do these itself.
         signal::block_all()?;
         become_subreaper()?;
@@ -132,7 +135,7 @@ impl Hold {
         // The C library has to find the clock once, which is not to be when somebody waits for an end.
         let _ = SystemTime::now();
         let control = Control::new(std::mem::take(&mut holding.reader));
-        let hold = Self {
+        let hold = Box::new(Self {
             poll: Poll::new()?,
             signals,
             watch,
@@ -145,12 +148,12 @@ impl Hold {
             unanswered: again.then(|| Answer::new(None)),
             fresh_at,
             holding,
-        };
+        });
         event::register(hold.poll.registry(), &hold.signals, &hold.holding)?;
         Ok(hold)
     }
 
-    fn run(mut self) -> io::Result<ExitCode> {
+    fn run(mut self: Box<Self>) -> io::Result<ExitCode> {
         // The first turn looks at everything: what happened before the registration gave no edge. Only memory's counter was
         // read before it was registered, and what has happened since does give one.
         let mut turn = Event::ORDER.to_vec();
@@ -256,6 +259,7 @@ impl Hold {
         Ok(())
     }
 
+    #[inline(never)]
     fn take_signals(&mut self) -> io::Result<bool> {
         let mut shown = false;
         while let Some(signal) = self.signals.read_signal()? {
@@ -351,6 +355,7 @@ impl Hold {
         }
     }
 
+    #[inline(never)]
     fn take_requests(&mut self, reexec: &mut bool) -> io::Result<bool> {
         let Holding {
             claim,
@@ -454,6 +459,7 @@ impl Hold {
     }
 
     /// Control type 3. Returns when it could not be done; everything goes on as before.
+    #[inline(never)]
     fn replace_self(&mut self) {
         if self.ended.is_some() {
             // The status is reaped and not on record: nobody else will ever know it.
