@@ -73,9 +73,9 @@ impl Meter {
         };
         for _ in 0..3 {
             // Best effort: what cannot be reclaimed is what is asked for. It also settles what each processor has in hand. A kernel
-            // may find a little more for ever, until a signal comes.
+            // may find a little more for ever, until it is killed: whoever keeps the place has blocked the signals that could be.
             let mut bounded = Command::new("timeout");
-            bounded.args([RECLAIM_SECONDS, "sh", "-c", reclaim]);
+            bounded.args(["--signal=KILL", RECLAIM_SECONDS, "sh", "-c", reclaim]);
             let _ = bounded.current_dir(dir).stderr(Stdio::null()).status();
         }
         number(&dir.join(if self.unified {
