@@ -126,7 +126,8 @@ fn an_adopters_last_look_and_the_parents_reaping_may_come_in_any_order() {
     let init = Proc::from_file(&dir.join("pid")).unwrap();
     assert_eq!(init.parent(), Some(parent.process().pid()));
 
-    let shim = sandbox.shim_of(&dir);
+    // Its first look is over.
+    let shim = sandbox.idle_shim_of(&dir);
     sandbox.lingering_after("pidfd_send_signal", shim, || {
         init.signal(Signal::SIGKILL);
         // It has asked whether there is still something to signal, and there was: the process, which was not yet reaped. Kernels
