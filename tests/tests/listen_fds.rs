@@ -135,13 +135,13 @@ fn the_runtime_is_told_as_if_it_had_been_started_by_the_service_manager() {
             .any(|it| it.starts_with("LISTEN_"))
     );
     let shim = sandbox.shim_of(&sandbox.process_dir(&id, "init"));
-    let held = shim.fds();
-    assert!(
+    // It lets go of them on its way.
+    sandbox.wait_until("the shim to have no socket", || {
+        let held = shim.fds();
         !held
             .values()
-            .any(|fd| fd.to_string_lossy().starts_with("socket:")),
-        "{held:?}"
-    );
+            .any(|fd| fd.to_string_lossy().starts_with("socket:"))
+    });
     sandbox.run_ok(["wait", &id]);
     sandbox.run_ok(["delete", &id]);
     sandbox.assert_clean();
