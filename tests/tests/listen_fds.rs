@@ -119,6 +119,15 @@ fn the_runtime_is_told_as_if_it_had_been_started_by_the_service_manager() {
     let args = ["--runtime", &runtime, "run", "-d", "-b", bundle.arg(), &id];
     let output = activated(&sandbox, OURS, &args, passed);
     assert!(output.status.success(), "{}", show(&output));
+    // While the container waits for who talks to it.
+    let shim = sandbox.idle_shim_of(&sandbox.process_dir(&id, "init"));
+    let held = shim.fds();
+    assert!(
+        !held
+            .values()
+            .any(|fd| fd.to_string_lossy().starts_with("socket:")),
+        "{held:?}"
+    );
     assert_eq!(talk(client), "got hello\n");
     let env = fake.env("create").unwrap();
     let has = |variable: &str| assert!(env.iter().any(|it| it == variable), "{env:?}");
@@ -134,14 +143,6 @@ fn the_runtime_is_told_as_if_it_had_been_started_by_the_service_manager() {
             .iter()
             .any(|it| it.starts_with("LISTEN_"))
     );
-    let shim = sandbox.shim_of(&sandbox.process_dir(&id, "init"));
-    // It lets go of them on its way.
-    sandbox.wait_until("the shim to have no socket", || {
-        let held = shim.fds();
-        !held
-            .values()
-            .any(|fd| fd.to_string_lossy().starts_with("socket:"))
-    });
     sandbox.run_ok(["wait", &id]);
     sandbox.run_ok(["delete", &id]);
     sandbox.assert_clean();

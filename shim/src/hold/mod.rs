@@ -132,8 +132,10 @@ impl Hold {
             executed: None,
             identity: watch.child(),
         };
-        // The C library has to find the clock once, which is not to be when somebody waits for an end.
-        let _ = SystemTime::now();
+        if cfg!(target_env = "gnu") {
+            // This C library has to find the clock once, which is not to be when somebody waits for an end.
+            let _ = SystemTime::now();
+        }
         let control = Control::new(std::mem::take(&mut holding.reader));
         let hold = Box::new(Self {
             poll: Poll::new()?,

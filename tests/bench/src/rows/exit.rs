@@ -8,7 +8,7 @@ use super::Bench;
 use super::exec::containers;
 use crate::figures::{Row, Unit};
 use crate::peers::{Held, Io, Peer};
-use crate::world::now;
+use crate::world::{Gate, now};
 
 pub const ABOUT: &str = "\
 The process reads the clock right before `_exit`; whoever waits reads it when it has the exit code. The runtime alone: the parent waits in \
@@ -65,10 +65,14 @@ fn time_of_exec(bench: &Bench, peer: &dyn Peer, held: &Held) -> f64 {
         gate.wait_for_somebody();
         thread::sleep(SETTLED);
         gate.open();
-        let (code, known) = waiter.join().expect("somebody waited");
-        assert_eq!(code, 7, "{}", peer.name());
-        known
+        waiter.join().expect("somebody waited")
     });
+    since_its_end(&gate, peer, known)
+}
+
+/// How much later somebody knew its exit code, seconds.
+fn since_its_end(gate: &Gate, peer: &dyn Peer, (code, known): (i32, Duration)) -> f64 {
+    assert_eq!(code, 7, "{}", peer.name());
     let [ended] = gate.stamps()[..] else {
         panic!("the process does not say when it ended");
     };
@@ -89,13 +93,8 @@ fn time(bench: &Bench, peer: &dyn Peer) -> f64 {
             (code, now())
         });
         gate.open();
-        let (code, known) = waiter.join().expect("somebody waited");
-        assert_eq!(code, 7, "{}", peer.name());
-        known
+        waiter.join().expect("somebody waited")
     });
-    let [ended] = gate.stamps()[..] else {
-        panic!("the process does not say when it ended");
-    };
     peer.remove(held);
-    known.saturating_sub(ended).as_secs_f64()
+    since_its_end(&gate, peer, known)
 }
