@@ -101,9 +101,13 @@ impl Peer for Bare {
 
     /// What the kernel alone takes: the parent waits.
     fn watch<'a>(&'a self, held: &'a Held) -> Wait<'a> {
-        Box::new(|| match waitpid(held.process.pid(), None) {
-            Ok(WaitStatus::Exited(_, code)) => code,
-            ended => panic!("{}: {ended:?}", held.id),
+        Box::new(|known| {
+            let ended = waitpid(held.process.pid(), None);
+            known();
+            match ended {
+                Ok(WaitStatus::Exited(_, code)) => code,
+                ended => panic!("{}: {ended:?}", held.id),
+            }
         })
     }
 

@@ -153,7 +153,7 @@ impl Peer for Conmon {
         inotify
             .add_watch(&exits, events)
             .expect("watch a directory");
-        Box::new(move || {
+        Box::new(move |known| {
             loop {
                 let happened = wait::events(&inotify, PollFlags::POLLIN, DEADLINE);
                 assert!(!happened.is_empty(), "{}: no exit file", held.id);
@@ -161,6 +161,7 @@ impl Peer for Conmon {
                 let ours = |name: &std::ffi::OsStr| name == held.id.as_str();
                 if events.iter().any(|it| it.name.as_deref().is_some_and(ours)) {
                     let code = fs::read_to_string(exits.join(&held.id)).expect("an exit file");
+                    known();
                     return code.trim().parse().expect("a number");
                 }
             }

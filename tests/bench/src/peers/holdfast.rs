@@ -125,12 +125,16 @@ impl Peer for Holdfast {
         let mut monitor = Monitor::new().expect("a monitor");
         let init = container(held).init().expect("an init");
         monitor.add(&init).expect("watch it");
-        Box::new(move || match monitor.next(Some(DEADLINE)) {
-            Ok(Some(event)) => match event.kind {
-                EventKind::Exited(record) => super::bare::code(&record.status),
-                EventKind::ShimGone => panic!("{}: its shim is gone", held.id),
-            },
-            other => panic!("{}: {other:?}", held.id),
+        Box::new(move |known| {
+            let event = monitor.next(Some(DEADLINE));
+            known();
+            match event {
+                Ok(Some(event)) => match event.kind {
+                    EventKind::Exited(record) => super::bare::code(&record.status),
+                    EventKind::ShimGone => panic!("{}: its shim is gone", held.id),
+                },
+                other => panic!("{}: {other:?}", held.id),
+            }
         })
     }
 

@@ -94,8 +94,8 @@ enum Own {
     Task(Box<shim_v2::Task>),
 }
 
-/// Waits for an end, everything being prepared for it; returns the exit code.
-pub type Wait<'a> = Box<dyn FnOnce() -> i32 + Send + 'a>;
+/// Waits for an end, everything being prepared for it; says when the exit code is known, and returns that.
+pub type Wait<'a> = Box<dyn FnOnce(&dyn Fn()) -> i32 + Send + 'a>;
 
 /// One of those that are compared. What fails is a panic: there is nothing to measure then.
 pub trait Peer: Send + Sync {

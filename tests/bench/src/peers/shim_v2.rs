@@ -215,7 +215,11 @@ impl Peer for ShimV2 {
     fn watch<'a>(&'a self, held: &'a Held) -> Wait<'a> {
         let mut shim = Connection::to(&task(held).socket);
         shim.ask("Wait", &about(&held.id, ""));
-        Box::new(move || code(&shim.answer("Wait")))
+        Box::new(move |known| {
+            let answer = shim.answer("Wait");
+            known();
+            code(&answer)
+        })
     }
 
     fn remove(&self, held: Held) {

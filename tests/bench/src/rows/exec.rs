@@ -21,7 +21,7 @@ The processor time is for a probe, everything included.";
 pub const CPU: &str = "processor time, each";
 
 pub fn measure(bench: &Bench, row: &mut Row) {
-    let (rounds, series, at_once) = bench.size((2, 2, 5), (10, 5, 50));
+    let (rounds, series, at_once) = bench.size((2, 2, 5), (30, 5, 50));
     row.parameter("rounds", rounds);
     row.parameter("at once", at_once);
     let process = process(bench);
@@ -50,7 +50,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
                 cpu.as_secs_f64() / f64::from(series),
             );
         }
-        if round % 5 == 0 {
+        if round % 15 == 0 {
             for (peer, held) in &held {
                 let begin = Instant::now();
                 thread::scope(|scope| {

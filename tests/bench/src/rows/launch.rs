@@ -14,7 +14,7 @@ uses it; then the same in a daemon that has a gibibyte of memory of its own, whi
 pub const TIME: &str = "create + start";
 
 pub fn measure(bench: &Bench, row: &mut Row) {
-    let rounds = bench.size(3, 60);
+    let rounds = bench.size(3, 150);
     row.parameter("rounds", rounds);
     let peers: Vec<&dyn Peer> = bench.peers_for(Io::Null).collect();
     for round in 0..=rounds {
@@ -24,15 +24,22 @@ pub fn measure(bench: &Bench, row: &mut Row) {
                 row.add(who, what, Unit::Seconds, seconds);
             }
         };
-        for turn in 0..peers.len() {
-            // Whoever goes first in one round goes last in the next.
-            let peer = peers[(round + turn) % peers.len()];
+        // Whoever goes first in one round goes last in the next, and nobody always follows the same.
+        let mut order: Vec<usize> = (0..peers.len())
+            .map(|turn| (round + turn) % peers.len())
+            .collect();
+        if (round / peers.len()) % 2 == 1 {
+            order.reverse();
+        }
+        for peer in order.into_iter().map(|at| peers[at]) {
             let (seconds, cpu) = time(bench, peer);
             add(peer.name(), TIME, seconds);
             add(peer.name(), "processor time", cpu);
         }
         if let Some(ours) = peers.iter().find(|peer| peer.name() == HOLDFAST) {
             let heap = std::hint::black_box(vec![1_u8; bench.size(1 << 28, 1 << 30)]);
+            // To fill it has emptied every cache of what a launch needs.
+            time(bench, *ours);
             add("holdfast, in a daemon of 1 GiB", TIME, time(bench, *ours).0);
             drop(heap);
         }
