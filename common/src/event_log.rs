@@ -102,13 +102,18 @@ impl EventLog {
         make().map_err(|e| self.failed(e))
     }
 
-    /// Adds an event.
+    /// Adds an event; where it begins.
     ///
     /// # Errors
     /// The system's; nothing was added then.
-    pub fn append(&self, event: &EventRecord) -> Result<(), StateFileError> {
-        let mut open = Open::new(&self.path).map_err(|e| self.failed(e))?;
-        open.add(&event.encode()).map_err(|e| self.failed(e))
+    pub fn append(&self, event: &EventRecord) -> Result<Place, StateFileError> {
+        let append = || {
+            let mut open = Open::new(&self.path)?;
+            let place = open.place();
+            open.add(&event.encode())?;
+            Ok(place)
+        };
+        append().map_err(|e| self.failed(e))
     }
 
     /// Adds an event that happens once, unless somebody was quicker; whether it was added.
@@ -116,23 +121,24 @@ impl EventLog {
     /// # Errors
     /// The system's; nothing was added then.
     pub fn append_once(&self, event: &EventRecord) -> Result<bool, StateFileError> {
-        Ok(self.append_missing(std::slice::from_ref(event), |_| true)? > 0)
+        Ok(self.append_missing(std::slice::from_ref(event), None, |_| true)? > 0)
     }
 
     /// Adds those of some events, which happen once each, that are not told yet, in their order; how many. Where that cannot be
     /// told any more, because older lines were dropped, a beginning was told long ago, and an end was not. Of one that is not told, it is
-    /// asked whether it `happened`.
+    /// asked whether it `happened`. Nothing is told of them before `since`, where that is known.
     ///
     /// # Errors
     /// The system's; the rest was not added then.
     pub fn append_missing(
         &self,
         events: &[EventRecord],
+        since: Option<Place>,
         happened: impl Fn(&EventRecord) -> bool,
     ) -> Result<usize, StateFileError> {
         let append = || {
             let mut open = Open::new(&self.path)?;
-            let told = open.search(events)?;
+            let told = open.search(events, since)?;
             let mut added = 0;
             for (event, told) in events.iter().zip(told) {
                 if told || event.word.begins() && open.is_forgetful() || !happened(event) {
@@ -157,7 +163,7 @@ impl EventLog {
         let mut line = |line: &[u8]| EventRecord::decode(line).into_iter().for_each(&mut each);
         let mut read = || match open_to_read(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            file => each_of_both(&self.path, &file?, &mut line).map(drop),
+            file => each_of_both(&self.path, &file?, &mut line),
         };
         read().map_err(|e| StateFileError {
             operation: "read",
@@ -182,10 +188,23 @@ pub fn previous(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// A place in a log, while the file that it is in is the present one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The file's inode.
+    file: u64,
+    /// Bytes from its beginning.
+    at: u64,
+}
+
 /// The present file of a log, locked if that was to be had.
 struct Open<'a> {
     path: &'a Path,
     file: File,
+    /// Its inode.
+    inode: u64,
+    /// How long it was when it was opened, bytes.
+    size: u64,
     locked: bool,
     /// How it ends, where it was read under the lock, which nobody who adds a line does without.
     end: Option<Ending>,
@@ -220,10 +239,20 @@ impl<'a> Open<'a> {
                 return Ok(Self {
                     path,
                     file,
+                    inode: held.ino(),
+                    size: held.len(),
                     locked,
                     end,
                 });
             }
+        }
+    }
+
+    /// The end of the file as it was opened: what is added comes behind it, or in another file.
+    fn place(&self) -> Place {
+        Place {
+            file: self.inode,
+            at: self.size,
         }
     }
 
@@ -316,15 +345,15 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// Which of some events it tells of.
-    fn search(&mut self, events: &[EventRecord]) -> io::Result<Vec<bool>> {
+    /// Which of some events it tells of, from a place on that is before all of them.
+    fn search(&mut self, events: &[EventRecord], since: Option<Place>) -> io::Result<Vec<bool>> {
         let mut told = vec![false; events.len()];
         // A log may have ten thousand lines, and an exec looks through it: only what can be one of them is understood.
         let mut marks: Vec<Vec<u8>> = events.iter().map(EventRecord::mark).collect();
         // Most often they are all about one process.
         marks.dedup();
         let finders: Vec<_> = marks.iter().map(|mark| (Finder::new(mark), mark)).collect();
-        let end = each_of_both(self.path, &self.file, |line| {
+        let mut look = |line: &[u8]| {
             let mut marks = finders.iter();
             if !marks.any(|(finder, mark)| finder.find(line, mark).is_some()) {
                 return;
@@ -335,7 +364,23 @@ impl<'a> Open<'a> {
             for (event, told) in events.iter().zip(&mut told) {
                 *told |= line.is_same_event(event);
             }
+        };
+        // Somebody waits for what comes after this: not more is read than must be, and the file before only where this one, as its
+        // first line says, follows another.
+        let since = since.filter(|place| place.file == self.inode && place.at <= self.size);
+        let begin = since.map_or_else(|| farthest(self.size), |place| place.at);
+        let mut first = None;
+        let end = each_line(&self.file, begin, self.size, &mut |line| {
+            first.get_or_insert_with(|| Header::decode(line));
+            look(line);
         })?;
+        let is_the_first = first.flatten().is_some_and(|header| header.generation == 0);
+        if since.is_none()
+            && !is_the_first
+            && let Some((before, size)) = before(self.path, &self.file)?
+        {
+            each_line(&before, farthest(size), size, &mut look)?;
+        }
         self.end = end.filter(|_| self.locked);
         Ok(told)
     }
@@ -350,29 +395,41 @@ impl<'a> Open<'a> {
     }
 }
 
-/// Goes through both files of a log, oldest line first; how the later one ends.
-fn each_of_both(
-    path: &Path,
-    file: &File,
-    mut each: impl FnMut(&[u8]),
-) -> io::Result<Option<Ending>> {
-    match open_to_read(&previous(path)) {
-        // A link that is left of an interrupted change: the same file.
-        Ok(before) if before.metadata()?.ino() == file.metadata()?.ino() => (),
-        Ok(before) => each_line(&before, &mut each).map(drop)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => (),
-        Err(e) => return Err(e),
+/// Goes through both files of a log, oldest line first.
+fn each_of_both(path: &Path, file: &File, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    if let Some((before, size)) = before(path, file)? {
+        each_line(&before, farthest(size), size, each)?;
     }
-    each_line(file, &mut each)
+    let size = file.metadata()?.len();
+    each_line(file, farthest(size), size, each).map(drop)
 }
 
-/// Goes through a file, as far back as one of ours may reach: whatever else has been put there, this has a bound. How it ends, unless
-/// that was not reached. Most are read at once.
-fn each_line(file: &File, each: &mut impl FnMut(&[u8])) -> io::Result<Option<Ending>> {
-    let size = file.metadata()?.len();
-    let begin = size.saturating_sub(OVERFULL);
+/// The file before a log's present one, and its size.
+fn before(path: &Path, file: &File) -> io::Result<Option<(File, u64)>> {
+    match open_file_to_read(&previous(path)) {
+        // A link that is left of an interrupted change: the same file.
+        Ok((_, meta)) if meta.ino() == file.metadata()?.ino() => Ok(None),
+        Ok((before, meta)) => Ok(Some((before, meta.len()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// As far back in a file as one of ours may reach: whatever else has been put there, what is read of it has a bound.
+fn farthest(size: u64) -> u64 {
+    size.saturating_sub(OVERFULL)
+}
+
+/// Goes through a file from a place on. How it ends, unless that was not reached. Most are read at once: `size` is how long it was, and what
+/// has come since is found too.
+fn each_line(
+    file: &File,
+    begin: u64,
+    size: u64,
+    each: &mut dyn FnMut(&[u8]),
+) -> io::Result<Option<Ending>> {
     // A byte more than there is shows that there is no more.
-    let most = usize::try_from(size + 1).map_or(PIECE, |most| most.min(PIECE));
+    let most = usize::try_from(size - begin + 1).map_or(PIECE, |most| most.min(PIECE));
     let (mut piece, mut begun) = (vec![0; most], Vec::new());
     let mut at = begin;
     while at <= begin + OVERFULL {
@@ -416,7 +473,11 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
 /// # Errors
 /// open(2)'s; `InvalidInput` when it is no regular file.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
-    must_be_a_file(fd::open(path, FLAGS, 0)?).map(|(file, _)| file)
+    open_file_to_read(path).map(|(file, _)| file)
+}
+
+fn open_file_to_read(path: &Path) -> io::Result<(File, Metadata)> {
+    must_be_a_file(fd::open(path, FLAGS, 0)?)
 }
 
 fn must_be_a_file(file: File) -> io::Result<(File, Metadata)> {

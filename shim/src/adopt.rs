@@ -150,6 +150,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
         seccomp,
         relay,
         mounts: None,
+        told: None,
         asked: 0,
         again: told.is_err(),
     };

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use holdfast_common::event_log::EventLog;
+use holdfast_common::event_log::{EventLog, Place};
 use holdfast_common::event_record::{EventRecord, EventWord};
 use holdfast_common::exit_record::{ExitRecord, ExitStatus};
 use holdfast_common::id::ProcessId;
@@ -52,14 +52,12 @@ fn of_beginning(
     Some(EventRecord::now(word, name(), Some(identity)))
 }
 
-/// Tells of a process that this shim has launched: nobody can have told of it.
-pub fn tell_launch(kind: Kind, identity: Identity) {
+/// Tells of a process that this shim has launched: nobody can have told of it. Where what is told of it begins, if something is.
+pub fn tell_launch(kind: Kind, identity: Identity) -> Option<Place> {
     let launched = kind.launched.unwrap_or_default();
-    if let Some(event) = of_beginning(|| process(kind), kind, launched, identity)
-        && let Err(e) = log().append(&event)
-    {
-        log::warn!("{e}");
-    }
+    let event = of_beginning(|| process(kind), kind, launched, identity)?;
+    let told = log().append(&event);
+    told.inspect_err(|e| log::warn!("{e}")).ok()
 }
 
 /// Tells of a process that has come to be, unless that is told.
@@ -108,7 +106,7 @@ pub fn tell_kills(
         .into_iter()
         .chain([of_kills(process(holding.kind), identity, kills)])
         .collect();
-    log().append_missing(&events, |_| true).map(drop)
+    log().append_missing(&events, None, |_| true).map(drop)
 }
 
 /// Tells of a process's end, which is on record, and before that of what was not told yet: that it ran, as far as that is known, and
@@ -142,7 +140,9 @@ pub fn tell_end(holding: &Holding, end: &End) -> Result<(), StateFileError> {
         // Told by whoever started it, as a rule, and then not asked.
         !is_start || has_run(record, end.seen.has_executed())
     };
-    log().append_missing(&events, happened).map(drop)
+    log()
+        .append_missing(&events, holding.told, happened)
+        .map(drop)
 }
 
 /// Tells of a restart that failed, which is on record as an end.

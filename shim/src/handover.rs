@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use holdfast_common::control::LineReader;
+use holdfast_common::event_log::Place;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::{RequestError, Wire, key_value};
 use holdfast_common::sys::exec;
@@ -66,6 +67,8 @@ pub struct Holding {
     pub relay: Option<Box<Relay>>,
     /// The container's mount namespace, while it is held; the next shim takes hold of it again.
     pub mounts: Option<OwnedFd>,
+    /// Where the event log begins to tell of the process; the next shim looks for it.
+    pub told: Option<Place>,
     /// How often a replacement was asked for.
     pub asked: u32,
     /// Whether shim.json does not say yet which shim this is: another version, perhaps, was holding already, or a full disk
@@ -270,6 +273,7 @@ impl Holding {
             seccomp: seccomp.store()?,
             relay: relay.relay(kind.main)?,
             mounts: None,
+            told: None,
             asked,
             again,
         })

@@ -146,13 +146,33 @@ fn what_is_not_told_is_told_if_it_happened() {
     let [start, exit] = [EventWord::StartContainer, EventWord::Exit].map(|word| event(word, 1));
     let both = [start.clone(), exit.clone()];
     let not_started = |event: &EventRecord| event.word != EventWord::StartContainer;
-    assert_eq!(log.append_missing(&both, not_started).unwrap(), 1);
-    assert_eq!(log.append_missing(&both, |_| true).unwrap(), 1);
+    assert_eq!(log.append_missing(&both, None, not_started).unwrap(), 1);
+    assert_eq!(log.append_missing(&both, None, |_| true).unwrap(), 1);
     let asked = |event: &EventRecord| panic!("{event:?} is told");
-    assert_eq!(log.append_missing(&both, asked).unwrap(), 0);
+    assert_eq!(log.append_missing(&both, None, asked).unwrap(), 0);
     let mut words = Vec::new();
     log.each(|event| words.push(event.word)).unwrap();
     assert_eq!(words, [exit.word, start.word]);
+}
+
+#[test]
+fn who_told_of_a_beginning_looks_no_farther_back() {
+    let dir = Scratch::new("since");
+    let log = EventLog::of(&dir.0);
+    log.make().unwrap();
+    let [start, exit] = [EventWord::StartProcess, EventWord::Exit].map(|word| event(word, 1));
+    // What stands before the beginning is not looked at; were it there, it would be found.
+    log.append(&exit).unwrap();
+    let since = log.append(&start).unwrap();
+    let both = [start.clone(), exit.clone()];
+    let add = |since| log.append_missing(&both, since, |_| true).unwrap();
+    assert_eq!(add(None), 0);
+    assert_eq!(add(Some(since)), 1);
+    assert_eq!(add(Some(since)), 0);
+    assert_eq!(pids(&log), [1, 1, 1]);
+    // A file that is another by now is looked through as a whole.
+    std::fs::rename(dir.path(), previous(&dir.path())).unwrap();
+    assert_eq!(add(Some(since)), 0);
 }
 
 #[test]

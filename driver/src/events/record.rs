@@ -43,7 +43,7 @@ impl Container {
         match word {
             // The shim of a process that has ended already has seen to it that its start comes before its end.
             EventWord::StartContainer => log.append_once(&event).map(drop)?,
-            _ => log.append(&event)?,
+            _ => log.append(&event).map(drop)?,
         }
         Ok(())
     }

@@ -41,6 +41,7 @@ fn holding(stdio: Stdio, reader: LineReader) -> Holding {
         seccomp: None,
         relay: None,
         mounts: None,
+        told: None,
         asked: 3,
         again: true,
     }

@@ -143,7 +143,7 @@ impl Launching {
             .flatten();
         let relay = Relay::begin(&state, &self.wire, identity.pid)?;
         let kind = kind(&self.wire, &state);
-        events::tell_launch(kind, identity);
+        let told = events::tell_launch(kind, identity);
         if let Some(notify) = notify::asked(&state) {
             // Before the launcher, which may be what the service manager takes for the main process now, can go.
             notify::tell_main(notify);
@@ -166,6 +166,7 @@ impl Launching {
             seccomp,
             relay,
             mounts: None,
+            told,
             asked: 0,
             again: false,
         })
