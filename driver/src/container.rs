@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,10 +14,8 @@ use holdfast_common::identity::Identity;
 use holdfast_common::layout;
 use holdfast_common::sys::flock::Lock;
 use nix::libc::SIGKILL;
-use nix::poll::PollFlags;
 
 use crate::bundle::Bundle;
-use crate::deadline::Deadline;
 use crate::driver::Driver;
 use crate::end::is_real_dir;
 use crate::error::{Error, Result};
@@ -27,11 +24,6 @@ use crate::runtime::Runtime;
 use crate::state::{self, RuntimeState, State, Status};
 use crate::verdict;
 
-/// How long the process may take from the end of the runtime's `start` to its own first instruction; hooks that run in
-/// between (`startContainer`) may take longer, and then it is *created* a little longer.
-const EXEC_PATIENCE: Duration = Duration::from_millis(500);
-/// How soon that is looked at again: it is a matter of microseconds, or of a hook.
-const EXEC_TURNS: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(1)];
 /// How long a shim may take to record how its process ended.
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -243,23 +235,14 @@ impl Container {
             init.stop_time();
             return Err(e);
         }
-        let Some(identity) = identity else {
-            return Ok(());
-        };
-        // The runtime's `start` ends an instant before the process executes its program, and no descriptor tells when it
-        // does: without this, a container would still be *created* to whoever asks right after starting it.
-        let deadline = Deadline::after(Some(EXEC_PATIENCE));
-        let Ok(Some(process)) = identity.open() else {
-            return Ok(());
-        };
-        let [mut turn, longest] = EXEC_TURNS;
-        while state::runs_runtime(init, identity)? == Some(true) && !deadline.has_passed() {
-            let soon = deadline.at_most(turn);
-            turn = (turn * 2).min(longest);
-            let ended = soon.poll(process.as_fd(), PollFlags::POLLIN);
-            if !ended.map_err(Error::io("wait for", init.dir()))?.is_empty() {
-                break;
-            }
+        // The runtime's `start` ends before the process executes its program, and no descriptor tells when it does: without this, a
+        // container would still be *created* to whoever asks right after starting it. Should it not be done, the process's own
+        // executable says so a little later.
+        let created = File::options()
+            .write(true)
+            .open(init.dir().join(layout::CREATED_FILE));
+        if let Err(e) = created.and_then(|created| created.set_len(0)) {
+            log::debug!("empty {}: {e}", layout::CREATED_FILE);
         }
         Ok(())
     }

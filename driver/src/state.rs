@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use holdfast_common::identity::{Identity, executable_of};
-use holdfast_common::state_file::{self, RECORD_LIMIT};
+use holdfast_common::state_file::{self, Cause, RECORD_LIMIT};
 use holdfast_common::{layout, oci};
 use serde::{Deserialize, Serialize};
 
@@ -186,6 +186,8 @@ pub(crate) fn runs_what_created(dir: &Path, identity: Identity) -> Result<Option
     let created = match state_file::read_bytes(&file, RECORD_LIMIT) {
         Ok(created) => created,
         Err(e) if e.is_absent() => return Ok(None),
+        // A `start` has succeeded.
+        Err(e) if matches!(e.cause, Cause::Empty) => return Ok(Some(false)),
         Err(e) => return Err(e.into()),
     };
     match executable_of(identity.pid) {
@@ -202,6 +204,21 @@ pub(crate) fn runs_what_created(dir: &Path, identity: Identity) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_started_runs_whatever_it_executes() {
+        let dir = crate::testing::scratch("state-started");
+        let identity = Identity::of(std::process::id().cast_signed()).unwrap();
+        let created = dir.join(layout::CREATED_FILE);
+        let runs = || runs_what_created(&dir, identity).unwrap();
+        assert_eq!(runs(), None);
+        std::fs::write(&created, executable_of(identity.pid).unwrap()).unwrap();
+        assert_eq!(runs(), Some(true));
+        std::fs::write(&created, "0:1").unwrap();
+        assert_eq!(runs(), Some(false));
+        std::fs::write(&created, "").unwrap();
+        assert_eq!(runs(), Some(false));
+    }
 
     #[test]
     fn the_state_is_printed_as_runc_prints_it() {

@@ -34,10 +34,12 @@ fn the_state_is_the_runtimes_at_each_stage_and_no_runtime_is_asked() {
         ("running", &["start", &id]),
         ("paused", &["pause", &id]),
     ];
+    let mut is_started = false;
     for (status, verb) in stages {
         if !verb.is_empty() {
             sandbox.run_ok(verb);
         }
+        is_started |= verb.contains(&"start");
         let (calls, before) = (fake.calls(), Snapshot::of(&sandbox.root()));
         let mut ours = state(&sandbox, &[&id]);
         sandbox.run_ok(["list"]);
@@ -47,6 +49,9 @@ fn the_state_is_the_runtimes_at_each_stage_and_no_runtime_is_asked() {
 
         let theirs = runc_state(&sandbox, &id);
         assert_eq!(ours["status"], status);
+        // Whatever the process executes by now.
+        let started = std::fs::read(sandbox.root().join(&id).join("init/created")).unwrap();
+        assert_eq!(started.is_empty(), is_started, "{status}");
         // The bundle's own version, where runc has its own; and each has its own moment of creation.
         assert_eq!(ours["ociVersion"], "1.0.2");
         for key in ["ociVersion", "created"] {
