@@ -27,6 +27,12 @@ need_rust() {
     command -v cargo >/dev/null || die "cargo is missing; install a Rust toolchain (see rust-version in Cargo.toml), for example from https://rustup.rs"
 }
 
+# musl_of HOST: the target that is the same machine with musl.
+musl_of() { echo "${1%-*}-musl"; }
+
+# has_rust_for TARGET: whether the toolchain can compile for it.
+has_rust_for() { [ -d "$(rustc --print sysroot)/lib/rustlib/$1" ]; }
+
 # need_nightly: for sanitizers and libFuzzer, which a stable compiler does not switch on.
 need_nightly() {
     need_rust

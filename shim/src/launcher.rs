@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use holdfast_common::layout;
 use holdfast_common::ready::Report;
+use holdfast_common::sys::detach::detach;
 use holdfast_common::sys::{fd, process, signal};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -33,7 +34,7 @@ impl Launcher {
     pub fn detach(&self) -> Result<(), Error> {
         if self.0.is_some() {
             // containerd 0.2 waits for its shim, and so wants it as its child.
-            process::detach().map_err(Error::io("fork in", "."))?;
+            detach().map_err(Error::io("fork in", "."))?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 #[cfg(all(feature = "small", target_env = "musl"))]
 mod clock;
 pub mod datagram;
+pub mod detach;
 pub mod exec;
 pub mod fd;
 pub mod fifo;

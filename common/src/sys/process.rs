@@ -1,8 +1,6 @@
-//! What a process is to others: a daemon of its own, a subreaper, a parent that reaps.
+//! What a process is to others: a subreaper, a parent that reaps.
 
 use std::io;
-
-use nix::unistd::ForkResult;
 
 /// Becomes the process that orphaned descendants are re-parented to (PR_SET_CHILD_SUBREAPER, prctl(2)). Survives
 /// `execve`.
@@ -12,23 +10,6 @@ use nix::unistd::ForkResult;
 pub fn become_subreaper() -> io::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)?;
     Ok(())
-}
-
-/// Goes on as a child in a session of its own, while the calling process ends with status 0: nobody's zombie, and out
-/// of reach of the launcher's terminal. Only for a process with one thread.
-///
-/// # Errors
-/// fork(2)'s; the caller then goes on as it was.
-pub fn detach() -> io::Result<()> {
-    // SAFETY: there is one thread, so the child may do whatever the parent could.
-    match unsafe { nix::unistd::fork() }? {
-        // SAFETY: _exit takes an integer; buffers and destructors are the child's to run.
-        ForkResult::Parent { .. } => unsafe { libc::_exit(0) },
-        ForkResult::Child => {
-            nix::unistd::setsid()?;
-            Ok(())
-        }
-    }
 }
 
 /// A child that has ended, and the status word that wait(2) gave for it.
