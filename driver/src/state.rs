@@ -174,8 +174,8 @@ fn without_pid(process: &Process) -> Result<Status> {
     })
 }
 
-/// Whether a process still executes what it did when it was created: the runtime, that is. `None` when nobody may tell:
-/// the kernel, or a directory that has no `created`.
+/// Whether a process still executes what it did when it was created: the runtime, that is; not any more once a `start` has succeeded. `None`
+/// when nobody may tell: the kernel, or a directory that has no `created`.
 pub(crate) fn runs_runtime(init: &Process, identity: Identity) -> Result<Option<bool>> {
     runs_what_created(init.dir(), identity)
 }

@@ -3,7 +3,8 @@
 use std::io;
 
 /// Goes on as a child in a session of its own, while the calling process ends with status 0: nobody's zombie, and out
-/// of reach of the launcher's terminal. Only for a process with one thread, and before it has given a signal a handler.
+/// of reach of the launcher's terminal. Only for a process with one thread, and before it has given a signal a handler. Not inlined: it has
+/// two callers, and code is pages of memory.
 ///
 /// # Errors
 /// fork(2)'s; the caller then goes on as it was.

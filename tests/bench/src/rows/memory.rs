@@ -11,7 +11,7 @@ use crate::peers::{BARE, Held, Io, Peer};
 
 pub const ABOUT: &str = "\
 Many idle containers at once, then none. *Charged* is what the kernel charges to a memory cgroup around launcher and containers once \
-all that can be reclaimed is: processes, page tables, kernel objects, state files in memory. *MemAvailable* is what the whole machine has less, \
+all that can be reclaimed is: processes, page tables, kernel objects, state files in memory; not what memory has of files on a disk. *MemAvailable* is what the whole machine has less, \
 with the pages that each processor keeps in hand: it includes what everybody else does meanwhile. Both for a container, the runtime's own part included; the rest is of the process that holds it. \
 *Fit in 1 GiB* is computed from what is charged beyond the runtime alone.";
 
