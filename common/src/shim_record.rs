@@ -1,6 +1,7 @@
 //! `shim.json`: which shim looks after a process. Information only; that it *lives* is said by `shim.lock` alone.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,10 +33,13 @@ pub struct ShimRecord {
     pub refused: Option<String>,
 }
 
-/// Which boot of this host this is (random(4)); empty where the kernel does not tell.
-pub fn boot_id() -> String {
-    let id = kernel_file::read_text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+/// Which boot of this host this is (random(4)); empty where the kernel does not tell. Nobody outlives it: it is read once.
+pub fn boot_id() -> &'static str {
+    static READ: OnceLock<String> = OnceLock::new();
+    let text = READ.get_or_init(|| {
+        kernel_file::read_text("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+    });
+    text.trim()
 }
 
 impl ShimRecord {

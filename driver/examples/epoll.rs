@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p holdfast --example epoll -- ROOT
 //!
-//! Restores what is in ROOT, tells how everything in it ends, and ends with the last of it.
+//! Reattaches to what is in ROOT, tells how everything in it is and ends, and ends with the last of it.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,19 +16,14 @@ const CONTAINERS: u64 = 1;
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args_os().nth(1).ok_or("name a root")?;
     let driver = Driver::builder().root(root).build()?;
-    for verdict in driver.restore()? {
-        println!("{verdict}");
-    }
     watch(&driver, &mut |line| println!("{line}"))
 }
 
-/// Tells how every process of the root ends, until the last has.
+/// Tells how every process of the root is, and how it ends, until the last has.
 pub fn watch(driver: &Driver, tell: &mut dyn FnMut(String)) -> Result<(), Box<dyn Error>> {
     let mut monitor = Monitor::new()?;
-    for entry in driver.list()? {
-        for (_, process) in entry.container?.processes()? {
-            monitor.add(&process?)?;
-        }
+    for verdict in driver.reattach(&mut monitor)? {
+        tell(verdict.to_string());
     }
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&monitor, EpollEvent::new(EpollFlags::EPOLLIN, CONTAINERS))?;

@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p holdfast --example mio -- ROOT
 //!
-//! Restores what is in ROOT, tells how everything in it ends, and ends with the last of it.
+//! Reattaches to what is in ROOT, tells how everything in it is and ends, and ends with the last of it.
 
 use std::error::Error;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,13 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args_os().nth(1).ok_or("name a root")?;
     let driver = Driver::builder().root(root).build()?;
     let mut monitor = Monitor::new()?;
-    for verdict in driver.restore()? {
+    for verdict in driver.reattach(&mut monitor)? {
         println!("{verdict}");
-    }
-    for entry in driver.list()? {
-        for (_, process) in entry.container?.processes()? {
-            monitor.add(&process?)?;
-        }
     }
     let mut poll = Poll::new()?;
     let fd = monitor.as_fd().as_raw_fd();

@@ -3,7 +3,7 @@
 //!
 //!     cargo run -p holdfast --example tokio -- ROOT
 //!
-//! Restores what is in ROOT, tells how everything in it ends, and ends with the last of it.
+//! Reattaches to what is in ROOT, tells how everything in it is and ends, and ends with the last of it.
 
 use std::error::Error;
 use std::io;
@@ -52,16 +52,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let driver = Driver::builder().root(root).build()?;
-        let restoring = driver.clone();
         // Adopting launches shims, and waits for them.
-        for verdict in tokio::task::spawn_blocking(move || restoring.restore()).await?? {
+        let reattaching = tokio::task::spawn_blocking(move || {
+            let mut monitor = Monitor::new()?;
+            let verdicts = driver.reattach(&mut monitor)?;
+            holdfast::Result::Ok((monitor, verdicts))
+        });
+        let (monitor, verdicts) = reattaching.await??;
+        for verdict in verdicts {
             println!("{verdict}");
-        }
-        let mut monitor = Monitor::new()?;
-        for entry in driver.list()? {
-            for (_, process) in entry.container?.processes()? {
-                monitor.add(&process?)?;
-            }
         }
         let mut events = Events::of(monitor)?;
         while let Some(event) = events.next().await? {

@@ -19,6 +19,7 @@ use crate::checkpoint::Restorable;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::launch::{self, Launch};
+use crate::monitor::Monitor;
 use crate::options::{CreateOptions, DriverBuilder, Settings};
 use crate::spec::ProcessSpec;
 use crate::stdio::Plan;
@@ -264,10 +265,7 @@ impl Driver {
     /// # Errors
     /// The root cannot be read, or must not be trusted.
     pub fn survey(&self) -> Result<Vec<Verdict>> {
-        let entries = self.list()?.into_iter();
-        Ok(entries
-            .flat_map(|entry| verdict::of_entry(entry, Care::Look))
-            .collect())
+        self.take_care(Care::Look)
     }
 
     /// What a daemon asks for when it comes back: every process whose shim was killed is adopted, and there is a verdict for
@@ -277,10 +275,22 @@ impl Driver {
     /// # Errors
     /// The root cannot be read, or must not be trusted.
     pub fn restore(&self) -> Result<Vec<Verdict>> {
+        self.take_care(Care::Adopt)
+    }
+
+    /// As [`Driver::restore`], with everything watched that a shim holds then: in one look, what would else be a second one at each. Of
+    /// what has ended the verdict tells, and no event. What cannot be watched is [`Finding::Unreadable`](crate::Finding::Unreadable), of
+    /// [`Error::Unwatched`]: [`Monitor::add`] it when it can be.
+    ///
+    /// # Errors
+    /// The root cannot be read, or must not be trusted.
+    pub fn reattach(&self, monitor: &mut Monitor) -> Result<Vec<Verdict>> {
+        self.take_care(Care::Watch(monitor))
+    }
+
+    fn take_care(&self, mut care: Care<'_>) -> Result<Vec<Verdict>> {
         let entries = self.list()?.into_iter();
-        Ok(entries
-            .flat_map(|entry| verdict::of_entry(entry, Care::Adopt))
-            .collect())
+        Ok(entries.flat_map(|entry| care.of_entry(entry)).collect())
     }
 }
 

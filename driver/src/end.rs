@@ -20,7 +20,7 @@ use holdfast_common::layout;
 use holdfast_common::sys::fifo::{self, Outlook};
 use holdfast_common::sys::flock;
 use nix::poll::PollFlags;
-use nix::sys::stat::{fstat, lstat};
+use nix::sys::stat::{FileStat, SFlag, fstat, lstat};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -42,6 +42,45 @@ pub(crate) enum Look {
     ShimGone,
 }
 
+/// What a `shim.lock` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ShimLock {
+    /// There is none: no shim of ours was here yet, or the directory is gone.
+    Absent,
+    /// A shim lives.
+    Held {
+        /// It only waits to run the exit command.
+        left: bool,
+    },
+    /// None lives.
+    Free {
+        /// It had nothing left to do.
+        done: bool,
+    },
+}
+
+impl ShimLock {
+    fn read(path: &Path) -> io::Result<Self> {
+        let Some((held, mut file)) = flock::test(path)? else {
+            return Ok(Self::Absent);
+        };
+        // In this order: what a shim says last, it says with the lock held.
+        let mut word = [0; layout::DONE.len()];
+        let count = file.read(&mut word)?;
+        let word = &word[..count];
+        Ok(if held {
+            let left = word == layout::LEFT;
+            Self::Held { left }
+        } else {
+            let done = word == layout::DONE;
+            Self::Free { done }
+        })
+    }
+}
+
+/// A file, whatever its name.
+type Inode = (u64, u64);
+
 /// Where a process's end will show.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -49,6 +88,8 @@ pub(crate) struct End {
     pub process: ProcessId,
     pub dir: PathBuf,
     exit: OwnedFd,
+    /// Its device and inode.
+    place: OnceLock<Inode>,
     identity: OnceLock<Identity>,
     /// Once read: the directory may go, what it said stays true.
     recorded: OnceLock<ExitRecord>,
@@ -60,10 +101,13 @@ impl End {
         let path = dir.join(layout::EXIT_FIFO);
         let failed = |source| Error::io("open exit fifo", &path)(source);
         let exit = fifo::open_read(&path).map_err(failed)?;
-        if !fifo::is_fifo(exit.as_fd()).map_err(failed)? {
+        let found = fstat(&exit).map_err(|e| failed(e.into()))?;
+        if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFIFO {
             return Err(Error::NotAFifo { path });
         }
-        Ok(Self::with(container, process, dir, exit))
+        let end = Self::with(container, process, dir, exit);
+        end.place.get_or_init(|| inode(&found));
+        Ok(end)
     }
 
     /// As [`End::open`], with an `exit` that is open already.
@@ -73,6 +117,7 @@ impl End {
             process,
             dir,
             exit,
+            place: OnceLock::new(),
             identity: OnceLock::new(),
             recorded: OnceLock::new(),
         }
@@ -90,6 +135,7 @@ impl End {
             process: self.process.clone(),
             dir: self.dir.clone(),
             exit: self.exit.try_clone().map_err(self.failed("duplicate"))?,
+            place: self.place.clone(),
             identity: self.identity.clone(),
             recorded: self.recorded.clone(),
         })
@@ -101,9 +147,15 @@ impl End {
 
     /// Whether the directory is still this process's: neither removed nor replaced.
     pub fn is_in_place(&self) -> Result<bool> {
-        let held = fstat(&self.exit).map_err(|e| self.failed("look at")(e.into()))?;
+        let held = match self.place.get() {
+            Some(place) => *place,
+            None => {
+                let held = fstat(&self.exit).map_err(|e| self.failed("look at")(e.into()))?;
+                *self.place.get_or_init(|| inode(&held))
+            }
+        };
         match lstat(&self.dir.join(layout::EXIT_FIFO)) {
-            Ok(there) => Ok((there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)),
+            Ok(there) => Ok(inode(&there) == held),
             // Nothing can have replaced a directory without bringing an `exit` of its own.
             Err(nix::Error::ENOENT) => Ok(self.dir.is_dir()),
             Err(e) => Err(self.failed("look at")(e.into())),
@@ -178,28 +230,18 @@ impl End {
 
     /// Whether a shim lives that looks after this process. One that only waits to run the exit command looks after it no more.
     pub fn shim_lives(&self) -> Result<bool> {
-        let held = self.lock_is_held();
+        let lock = self.shim_lock();
         if self.is_in_place()? {
-            return Ok(held? && !self.says_left());
+            return Ok(matches!(lock?, ShimLock::Held { left: false }));
         }
         // The lock is gone with the directory, but the FIFO's writer is the shim.
         Ok(self.outlook()? == Outlook::Quiet)
     }
 
-    /// Whether a shim lives, whatever it does.
-    pub fn lock_is_held(&self) -> Result<bool> {
+    /// What `shim.lock` tells.
+    pub fn shim_lock(&self) -> Result<ShimLock> {
         let lock = self.dir.join(layout::SHIM_LOCK_FILE);
-        flock::is_held(&lock).map_err(Error::io("test lock", &lock))
-    }
-
-    /// Whether a shim lives that only waits to run the exit command.
-    pub fn has_left(&self) -> Result<bool> {
-        Ok(self.lock_is_held()? && self.says_left())
-    }
-
-    fn says_left(&self) -> bool {
-        let lock = self.dir.join(layout::SHIM_LOCK_FILE);
-        std::fs::read(lock).is_ok_and(|lock| lock.starts_with(layout::LEFT))
+        ShimLock::read(&lock).map_err(Error::io("test lock", &lock))
     }
 
     fn outlook(&self) -> Result<Outlook> {
@@ -224,6 +266,11 @@ impl End {
             Some(record) => Look::Recorded(record),
             None => Look::ShimGone,
         })
+    }
+
+    /// Whether `exit` is sure to become readable or to hang up, if a shim was just seen to live: it, or its successor, has it open.
+    pub fn is_sure_to_tell(&self) -> Result<bool> {
+        Ok(self.outlook()? == Outlook::Quiet)
     }
 
     /// What is known now; after [`Look::Waiting`], `exit` is sure to become readable or to hang up. A shim that is being
@@ -293,6 +340,10 @@ impl AsFd for End {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.exit.as_fd()
     }
+}
+
+fn inode(stat: &FileStat) -> Inode {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// Whether a process directory is one: not a link, not a file.

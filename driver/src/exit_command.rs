@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use holdfast_common::exit_command as common;
 use holdfast_common::sys::errno_text;
 
+use crate::end::ShimLock;
 use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::{runtime, text};
@@ -83,7 +84,7 @@ impl Process {
     /// # Errors
     /// The system's; `shim.json` cannot be understood.
     pub fn waiting_to_run_exit_command(&self) -> Result<Option<OwnedFd>> {
-        if !self.end.has_left()? {
+        if self.end.shim_lock()? != (ShimLock::Held { left: true }) {
             return Ok(None);
         }
         let failed = |e| Error::io("look at the shim of", self.dir())(e);

@@ -10,12 +10,9 @@
 //! fn main() -> holdfast::Result<()> {
 //!     let driver = Driver::builder().runtime("runc").build()?;
 //!     let mut monitor = Monitor::new()?;
-//!     // After a restart: everything that was there before still is, and what has ended says how.
-//!     for entry in driver.list()? {
-//!         match entry.container.and_then(|container| container.init()) {
-//!             Ok(init) => monitor.add(&init)?,
-//!             Err(error) => eprintln!("{}: {error}", entry.id),
-//!         }
+//!     // After a restart: what lives is watched again, and what has ended says how.
+//!     for verdict in driver.reattach(&mut monitor)? {
+//!         println!("{verdict}");
 //!     }
 //!     let id = ContainerId::new("web")?;
 //!     let container = driver.create(&id, Path::new("/srv/web"), &CreateOptions::default())?;

@@ -90,10 +90,35 @@ impl Monitor {
     /// Its exit status cannot be understood, or the system's.
     pub fn add(&mut self, process: &Process) -> Result<()> {
         self.remove(process.container_id(), process.id());
-        let end = process.end.try_clone()?;
-        if let Some(event) = event(&end, end.look_before_waiting()?) {
-            return self.push(event);
+        self.watch(process.end.try_clone()?)
+    }
+
+    /// As [`Monitor::add`], of a process that was just seen to be held by a shim.
+    pub(crate) fn take(&mut self, process: Process) -> Result<()> {
+        let end = process.end;
+        self.remove(&end.container, &end.process);
+        let (id, process) = (end.container.clone(), end.process.clone());
+        let watched = match end.is_sure_to_tell() {
+            Ok(true) => self.wait_for(end),
+            Ok(false) => self.watch(end),
+            Err(e) => Err(e),
+        };
+        watched.map_err(|source| Error::Unwatched {
+            id,
+            process,
+            source: Box::new(source),
+        })
+    }
+
+    fn watch(&mut self, end: End) -> Result<()> {
+        match event(&end, end.look_before_waiting()?) {
+            Some(event) => self.push(event),
+            None => self.wait_for(end),
         }
+    }
+
+    /// Waits for what is sure to come.
+    fn wait_for(&mut self, end: End) -> Result<()> {
         let interest = EpollEvent::new(EpollFlags::EPOLLIN, self.next_token);
         let added = self.epoll.add(&end, interest);
         added.map_err(|e| failed("watch a process with")(e.into()))?;
@@ -321,6 +346,45 @@ mod tests {
         assert!(monitor.is_empty());
         assert_eq!(monitor.next(NOW).unwrap(), None);
         assert!(!is_readable(&monitor));
+    }
+
+    #[test]
+    fn what_was_just_seen_to_live_is_told_whatever_became_of_it_since() {
+        let dir = scratch("monitor-take");
+        let mut shims = ["e0", "e1", "e2", "e3"].map(|name| FakeShim::start(dir.join(name)));
+        let seen = shims.each_ref().map(FakeShim::process);
+        let [lives, records, dies, is_killed] = &mut shims;
+        let recorded = records.record(1);
+        records.announce(1);
+        dies.leave();
+        // Whoever opens `exit` in that instant sees no hang-up.
+        is_killed.exit = None;
+        let of_killed = is_killed.process();
+        let mut monitor = Monitor::new().unwrap();
+        let [e0, e1, e2, _] = seen;
+        for process in [e0, e1, e2] {
+            monitor.take(process).unwrap();
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::yield_now();
+                is_killed.lock = None;
+            });
+            monitor.take(of_killed).unwrap();
+        });
+        let mut next = || {
+            let event = monitor.next(NOW).unwrap()?;
+            Some((event.process.to_string(), event.kind))
+        };
+        let told: HashMap<_, _> = std::iter::from_fn(&mut next).collect();
+        let gone = |name: &str| (name.to_owned(), EventKind::ShimGone);
+        let exited = |name: &str, record| (name.to_owned(), EventKind::Exited(record));
+        let expected = [gone("e2"), gone("e3"), exited("e1", recorded)];
+        assert_eq!(told, HashMap::from(expected));
+        let recorded = lives.record(0);
+        lives.announce(0);
+        assert_eq!(next(), Some(exited("e0", recorded)));
+        assert_eq!((next(), monitor.len()), (None, 0));
     }
 
     #[test]

@@ -1,18 +1,16 @@
 //! Taking care of processes whose shim was killed: another shim adopts them (docs/architecture.md, "Adopt"). That a shim is dead
 //! is said by its lock alone.
 
-use std::io;
-
 use holdfast_common::id::ProcessId;
 use holdfast_common::identity::Identity;
-use holdfast_common::layout;
 use holdfast_common::ready::{Cause, Report};
 use holdfast_common::request::{ADOPT, Adopt, Wire};
 
 use crate::container::Container;
-use crate::end::is_real_dir;
+use crate::end::{ShimLock, is_real_dir};
 use crate::error::{Error, Result};
 use crate::launch::Order;
+use crate::process::Process;
 
 /// What was done about a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +31,16 @@ impl Container {
     /// # Errors
     /// [`Error::AdoptedElsewhere`] when somebody else was first; the shim's own words.
     pub fn recover(&self, id: &ProcessId) -> Result<Recovery> {
-        let dir = self.dir().join(id);
-        let process = self.process(id)?;
-        if process.end.lock_is_held()? || !is_unfinished(&dir.join(layout::SHIM_LOCK_FILE))? {
+        self.recover_process(&self.process(id)?)
+    }
+
+    /// As [`Container::recover`], of a process that is open.
+    pub(crate) fn recover_process(&self, process: &Process) -> Result<Recovery> {
+        // A shim of ours was here and did not finish.
+        if process.end.shim_lock()? != (ShimLock::Free { done: false }) {
             return Ok(Recovery::Unneeded);
         }
+        let (id, dir) = (process.id(), process.dir());
         let state = self.container_state();
         let wire = Wire {
             id: self.id().as_str().into(),
@@ -56,7 +59,7 @@ impl Container {
             shim: &self.driver().shim()?,
             wire: &wire,
             words: &words,
-            process_dir: &dir,
+            process_dir: dir,
             timeout: self.driver().start_timeout(),
             inherit: &[],
             preserve_fds: 0,
@@ -65,7 +68,7 @@ impl Container {
             Report::Ready { pid, start_time } => {
                 Ok(Recovery::Adopted(Identity { pid, start_time }))
             }
-            Report::Ended {} if is_real_dir(&dir)? => Ok(Recovery::Finished),
+            Report::Ended {} if is_real_dir(dir)? => Ok(Recovery::Finished),
             Report::Ended {} => Ok(Recovery::Removed),
             Report::Failed {
                 cause: Cause::Exists,
@@ -76,14 +79,5 @@ impl Container {
             }),
             Report::Failed { message, .. } => Err(Error::Shim { message }),
         }
-    }
-}
-
-/// Whether a shim of ours was here and did not finish: there is a lock file, and no `done` in it.
-fn is_unfinished(lock: &std::path::Path) -> Result<bool> {
-    match std::fs::read(lock) {
-        Ok(content) => Ok(!content.starts_with(layout::DONE)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(Error::io("read", lock)(e)),
     }
 }

@@ -9,6 +9,7 @@ use holdfast_common::layout;
 
 use crate::container::Container;
 use crate::error::{Error, Result};
+use crate::monitor::Monitor;
 use crate::process::Process;
 use crate::recover::Recovery;
 use crate::state;
@@ -37,13 +38,14 @@ pub struct Verdict {
     pub terminal_lost: bool,
 }
 
-/// Whether anything is to be done about what is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Care {
-    /// No.
+/// What is to be done about what is found.
+pub(crate) enum Care<'a> {
+    /// Nothing.
     Look,
     /// What lost its shim is adopted.
     Adopt,
+    /// And whatever a shim holds then is watched.
+    Watch(&'a mut Monitor),
 }
 
 /// What is the matter with a process.
@@ -65,8 +67,18 @@ pub enum Finding {
         /// Why, for people.
         reason: String,
     },
-    /// Its directory cannot be understood.
+    /// Its directory cannot be understood; or it cannot be watched, which was asked for.
     Unreadable(Error),
+}
+
+impl Finding {
+    /// Whether a shim holds it, so that its end will be told.
+    fn is_held(&self) -> bool {
+        matches!(
+            self,
+            Finding::Launching | Finding::Created | Finding::Running
+        )
+    }
 }
 
 impl fmt::Display for Finding {
@@ -109,61 +121,67 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The verdicts on everything in one directory of the root.
-pub(crate) fn of_entry(entry: Entry, care: Care) -> Vec<Verdict> {
-    let id = entry.id;
-    let nothing = |finding| Verdict {
-        id: id.clone(),
-        process: String::new(),
-        finding,
-        recovery: Ok(Recovery::Unneeded),
-        terminal_lost: false,
-    };
-    let container = match entry.container {
-        Ok(container) => container,
-        Err(error) => return vec![nothing(Finding::Unreadable(error))],
-    };
-    match container.processes() {
-        Ok(processes) if processes.is_empty() => {
-            let reason = "there is no process directory".to_owned();
-            vec![nothing(Finding::Lost { reason })]
+impl Care<'_> {
+    /// The verdicts on everything in one directory of the root.
+    pub fn of_entry(&mut self, entry: Entry) -> Vec<Verdict> {
+        let id = entry.id;
+        let nothing = |finding| Verdict {
+            id: id.clone(),
+            process: String::new(),
+            finding,
+            recovery: Ok(Recovery::Unneeded),
+            terminal_lost: false,
+        };
+        let container = match entry.container {
+            Ok(container) => container,
+            Err(error) => return vec![nothing(Finding::Unreadable(error))],
+        };
+        match container.processes() {
+            Ok(processes) if processes.is_empty() => {
+                let reason = "there is no process directory".to_owned();
+                vec![nothing(Finding::Lost { reason })]
+            }
+            Ok(processes) => processes
+                .into_iter()
+                .map(|(name, process)| Verdict {
+                    process: name,
+                    ..match process {
+                        Ok(process) => self.of_process(&container, process),
+                        Err(error) => nothing(Finding::Unreadable(error)),
+                    }
+                })
+                .collect(),
+            Err(error) => vec![nothing(Finding::Unreadable(error))],
         }
-        Ok(processes) => processes
-            .into_iter()
-            .map(|(name, process)| Verdict {
-                process: name,
-                ..match process {
-                    Ok(process) => of_process(&container, &process, care),
-                    Err(error) => nothing(Finding::Unreadable(error)),
-                }
-            })
-            .collect(),
-        Err(error) => vec![nothing(Finding::Unreadable(error))],
     }
-}
 
-fn of_process(container: &Container, process: &Process, care: Care) -> Verdict {
-    let recovery = match care {
-        Care::Look => Ok(Recovery::Unneeded),
-        Care::Adopt => match container.recover(process.id()) {
-            // It was deleted meanwhile.
-            Err(Error::ProcessNotFound { .. }) => Ok(Recovery::Unneeded),
-            recovery => recovery,
-        },
-    };
-    // The process was opened before: even if its directory is gone by now, this knows how it ended.
-    let finding = find(process).unwrap_or_else(Finding::Unreadable);
-    if care == Care::Adopt && !process.is_exec() && matches!(finding, Finding::Running) {
-        container.record_live();
-    }
-    let without_shim =
-        matches!(finding, Finding::Orphaned) || matches!(recovery, Ok(Recovery::Adopted(_)));
-    Verdict {
-        id: container.id().to_string(),
-        process: process.id().to_string(),
-        terminal_lost: without_shim && process.terminal(),
-        finding,
-        recovery,
+    fn of_process(&mut self, container: &Container, process: Process) -> Verdict {
+        let recovery = match self {
+            Care::Look => Ok(Recovery::Unneeded),
+            // The process is open: even if its directory is gone by now, this knows how it ended.
+            Care::Adopt | Care::Watch(_) => container.recover_process(&process),
+        };
+        let finding = find(&process).unwrap_or_else(Finding::Unreadable);
+        let without_shim =
+            matches!(finding, Finding::Orphaned) || matches!(recovery, Ok(Recovery::Adopted(_)));
+        let mut verdict = Verdict {
+            id: container.id().to_string(),
+            process: process.id().to_string(),
+            terminal_lost: without_shim && process.terminal(),
+            finding,
+            recovery,
+        };
+        let runs = matches!(verdict.finding, Finding::Running);
+        if runs && !process.is_exec() && !matches!(self, Care::Look) {
+            container.record_live(&process);
+        }
+        if let Care::Watch(monitor) = self
+            && verdict.finding.is_held()
+            && let Err(error) = monitor.take(process)
+        {
+            verdict.finding = Finding::Unreadable(error);
+        }
+        verdict
     }
 }
 

@@ -17,7 +17,7 @@ pub fn write(executable: &Path, asked: u32, refused: Option<String>) -> Result<(
         pid: me.pid,
         start_time: me.start_time,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        boot_id: boot_id(),
+        boot_id: boot_id().to_owned(),
         executable: executable.to_string_lossy().into_owned(),
         asked,
         refused,

@@ -64,16 +64,23 @@ fn a_daemon_with_an_epoll_of_its_own_hears_of_every_end() {
         sandbox.started(&driver, &bundle, "embedded")
     });
     let expected: BTreeSet<String> = std::iter::zip(&containers, codes)
-        .map(|(container, code)| format!("{}/init ended with {code}", container.id()))
+        .flat_map(|(container, code)| {
+            let id = container.id();
+            [
+                format!("{id}/init: running"),
+                format!("{id}/init ended with {code}"),
+            ]
+        })
         .collect();
     let mut told = BTreeSet::new();
-    std::thread::scope(|scope| {
-        scope.spawn(|| gates.iter().for_each(Gate::open));
-        epoll::watch(&driver, &mut |line| {
-            told.insert(line);
-        })
-        .unwrap();
-    });
+    epoll::watch(&driver, &mut |line| {
+        told.insert(line);
+        // Everything has its verdict.
+        if told.len() == codes.len() {
+            gates.iter().for_each(Gate::open);
+        }
+    })
+    .unwrap();
     assert_eq!(told, expected);
     for container in containers {
         container.delete(false).unwrap();

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use holdfast::{
-    Container, ContainerId, Driver, ExecOptions, Finding, Policy, ProcessId, Status, Stdio,
+    Container, ContainerId, Driver, EventKind, ExecOptions, Finding, Monitor, Policy, ProcessId,
+    Status, Stdio,
 };
 use holdfast_tests::daemon::quiet;
 use holdfast_tests::daemon02::{Daemon02, Stdio02};
@@ -162,6 +163,65 @@ fn what_can_be_adopted_is_whatever_stands_beside_it() {
     fs::remove_dir(sandbox.root().join("alien")).unwrap();
     for entry in driver.list().unwrap() {
         entry.container.unwrap().delete(true).unwrap();
+    }
+    sandbox.assert_clean();
+}
+
+#[test]
+fn whoever_reattaches_hears_of_every_end_that_is_still_to_come() {
+    let sandbox = Sandbox::new("reattach");
+    let driver = sandbox.driver();
+    let sleep = sandbox.bundle(["sleep", "1000"]);
+    let created = sandbox.created(&driver, &sleep, "created");
+    let running = sandbox.started(&driver, &sleep, "running");
+    exec(&running, "e1", "sleep 1000");
+    exec(&running, "e2", "exit 3");
+    let e2 = running.process(&ProcessId::new("e2").unwrap()).unwrap();
+    e2.wait(Some(DEADLINE)).unwrap();
+    let orphan = sandbox.started(&driver, &sleep, "orphan");
+    kill_shim(&orphan);
+    let stopped = sandbox.started(&driver, &sandbox.sh("true"), "stopped");
+    stopped.init().unwrap().wait(Some(DEADLINE)).unwrap();
+    let held = [
+        key(&created, "init"),
+        key(&orphan, "init"),
+        key(&running, "e1"),
+        key(&running, "init"),
+    ];
+
+    // Without a shim, the orphan is told of and not watched.
+    let mut monitor = Monitor::new().unwrap();
+    let broken = sandbox.driver_builder().shim("/no/such/shim");
+    let verdicts = broken.build().unwrap().reattach(&mut monitor).unwrap();
+    assert_eq!((verdicts.len(), monitor.len()), (6, 3));
+
+    // As it is in a daemon that reattaches twice: each is watched once.
+    let verdicts = driver.reattach(&mut monitor).unwrap();
+    let restored = driver.restore().unwrap();
+    let short = |verdicts: Vec<holdfast::Verdict>| -> Vec<String> {
+        let verdicts = verdicts.iter().map(ToString::to_string);
+        verdicts.map(|line| line.replace(", adopted", "")).collect()
+    };
+    assert_eq!(short(verdicts), short(restored));
+    assert_eq!(monitor.len(), held.len());
+    for container in [&created, &running, &orphan] {
+        let init = container.init().unwrap();
+        init.signal(Signal::SIGKILL as i32).unwrap();
+    }
+    let mut told: Vec<_> = std::iter::from_fn(|| {
+        let event = monitor.next(Some(DEADLINE)).unwrap()?;
+        assert!(matches!(event.kind, EventKind::Exited(_)), "{event:?}");
+        Some((event.container.to_string(), event.process.to_string()))
+    })
+    .take(held.len())
+    .collect();
+    told.sort_unstable();
+    let mut held = held.to_vec();
+    held.sort_unstable();
+    assert_eq!(told, held);
+    assert!(monitor.is_empty());
+    for container in [created, running, orphan, stopped] {
+        container.delete(true).unwrap();
     }
     sandbox.assert_clean();
 }

@@ -67,15 +67,29 @@ impl Lock {
 /// # Errors
 /// open(2)'s and flock(2)'s.
 pub fn is_held(path: &Path) -> io::Result<bool> {
-    match open(path, false) {
-        Ok(file) => match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(e)) => Err(e),
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
+    Ok(test(path)?.is_some_and(|(held, _)| held))
+}
+
+/// As [`is_held`], with the file itself, to be read; `None` when there is none.
+///
+/// # Errors
+/// open(2)'s and flock(2)'s.
+pub fn test(path: &Path) -> io::Result<Option<(bool, File)>> {
+    let file = match open(path, false) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let held = match file.try_lock_shared() {
+        Ok(()) => {
+            // At once: whoever takes it is not to find us.
+            file.unlock()?;
+            false
+        }
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(e)) => return Err(e),
+    };
+    Ok(Some((held, file)))
 }
 
 /// The pid of a process that holds the lock of a file, as far as the kernel tells (/proc/locks, proc_locks(5)).

@@ -5,6 +5,7 @@ use holdfast_common::event_record::{EventRecord, EventWord};
 
 use crate::container::Container;
 use crate::error::Result;
+use crate::process::Process;
 
 impl Container {
     /// Says in the container's event log what was just done to it, as a whole: `StartContainer`, `Pause`, `Resume` or `Live`. To
@@ -13,10 +14,26 @@ impl Container {
     /// What cannot be written is dropped with a word in the log: what was done was done. Nothing is written for a
     /// container that containerd 0.2 made, whose directory is not ours to put files in. The other words are the shim's.
     pub(crate) fn record_event(&self, word: EventWord) {
+        self.record(word, || {
+            self.init().and_then(|init| self.append(&init, word))
+        });
+    }
+
+    /// Says that it was found running by somebody who came back; and before that, that it was started, should whoever did that
+    /// have been killed before the line.
+    pub(crate) fn record_live(&self, init: &Process) {
+        if init.process_state().checkpoint.is_empty() {
+            let start = EventWord::StartContainer;
+            self.record(start, || self.append(init, start));
+        }
+        self.record(EventWord::Live, || self.append(init, EventWord::Live));
+    }
+
+    fn record(&self, word: EventWord, append: impl FnOnce() -> Result<()>) {
         if self.container_state().holdfast.is_none() {
             return;
         }
-        match self.try_record_event(word) {
+        match append() {
             Ok(()) => (),
             // It went with its process, as its creator had asked, and its log with it.
             Err(e) if !self.dir().exists() => log::debug!("{e}"),
@@ -24,20 +41,7 @@ impl Container {
         }
     }
 
-    /// Says that it was found running by somebody who came back; and before that, that it was started, should whoever did that
-    /// have been killed before the line.
-    pub(crate) fn record_live(&self) {
-        let restored = self
-            .init()
-            .is_ok_and(|init| !init.process_state().checkpoint.is_empty());
-        if !restored {
-            self.record_event(EventWord::StartContainer);
-        }
-        self.record_event(EventWord::Live);
-    }
-
-    fn try_record_event(&self, word: EventWord) -> Result<()> {
-        let init = self.init()?;
+    fn append(&self, init: &Process, word: EventWord) -> Result<()> {
         let event = EventRecord::now(word, init.id().clone(), init.identity()?);
         let log = EventLog::of(self.dir());
         match word {

@@ -12,8 +12,8 @@ use crate::figures::{Row, Unit};
 use crate::peers::{HOLDFAST, Held, Holdfast, Io, Peer};
 
 pub const ABOUT: &str = "\
-`Driver::restore()` over so many containers, then all that live into a `Monitor`: a daemon after its restart. As many of them live as the parameter says, each \
-with its shim; the others have ended. *Bare read* opens, reads and closes the same files and does nothing with them.";
+`Driver::reattach()` over so many containers: a daemon after its restart has a verdict on each, and all that live in its `Monitor`. As many of them live as the \
+parameter says, each with its shim; the others have ended. *Bare read* opens, reads and closes the same files and does nothing with them.";
 
 /// The name of what it is compared with.
 pub const BARE_READ: &str = "bare read";
@@ -76,17 +76,8 @@ pub fn measure(bench: &Bench, row: &mut Row) {
 /// Everything that a daemon needs before it goes on.
 fn reattach(driver: &Driver, size: usize) -> Monitor {
     let mut monitor = Monitor::new().expect("a monitor");
-    let verdicts = driver.restore().expect("look at everything");
+    let verdicts = driver.reattach(&mut monitor).expect("look at everything");
     assert_eq!(verdicts.len(), size);
-    for verdict in verdicts {
-        if matches!(verdict.finding, Finding::Running) {
-            let id = ContainerId::new(verdict.id).expect("an id");
-            let container = driver.load(&id).expect("a container");
-            monitor
-                .add(&container.init().expect("an init"))
-                .expect("watch it");
-        }
-    }
     monitor
 }
 
