@@ -60,11 +60,26 @@ impl Sandbox {
     /// As [`Sandbox::output`], and when it fails.
     #[track_caller]
     pub fn calls(&self, command: &Command) -> Calls {
+        self.calls_with(&[], command).swap_remove(0)
+    }
+
+    /// As [`Sandbox::calls`], of a test program that is to run one test: of the thread that it makes for that.
+    ///
+    /// # Panics
+    /// As [`Sandbox::calls`], and when it makes none.
+    #[track_caller]
+    pub fn calls_of_test(&self, command: &Command) -> Calls {
+        self.calls_with(&["-f"], command).swap_remove(1)
+    }
+
+    #[track_caller]
+    fn calls_with(&self, options: &[&str], command: &Command) -> Vec<Calls> {
         let mut strace = Command::new("strace");
+        strace.args(options);
         strace.arg("-o").arg(self.calls_file("command"));
         let output = self.output_of(behind(strace, command));
         assert!(output.status.success(), "{}", command::show(&output));
-        self.calls_in("command").swap_remove(0)
+        self.calls_in("command")
     }
 
     /// Runs a command without input, to its end, and returns how it makes processes and threads of its own: each call with its

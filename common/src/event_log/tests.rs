@@ -1,5 +1,9 @@
 //! Writers among each other, files that change, and what does not belong there.
 
+use std::fs::File;
+use std::time::Instant;
+
+use super::file::PATIENCE;
 use super::*;
 use crate::event_record::EventWord;
 use crate::id::ProcessId;
@@ -72,6 +76,50 @@ fn what_happens_once_is_told_once_and_the_rest_as_often_as_it_happens() {
     }
     assert_eq!(pids(&log), [1, 2, 1, 2, 2]);
     assert_eq!(dir.names(), [layout::EVENTS_FILE]);
+}
+
+#[test]
+fn what_comes_often_has_before_it_what_comes_once() {
+    let dir = Scratch::new("after");
+    let log = EventLog::of(&dir.0);
+    log.make().unwrap();
+    let found = |log: &EventLog, pid| {
+        let start = event(EventWord::StartContainer, pid);
+        log.append_after(&start, &event(EventWord::Live, pid))
+            .unwrap();
+    };
+    let words = |log: &EventLog| {
+        let mut words = Vec::new();
+        log.each(|event| words.push(event.word)).unwrap();
+        words
+    };
+    use EventWord::{Live, StartContainer};
+    found(&log, 1);
+    found(&log, 1);
+    assert_eq!(words(&log), [StartContainer, Live, Live]);
+    // Another process in its place; who started it said so.
+    log.append(&event(StartContainer, 2)).unwrap();
+    found(&log, 2);
+    found(&log, 3);
+    let rest = [StartContainer, Live, StartContainer, Live];
+    assert_eq!(words(&log)[3..], rest);
+    // Long ago; and behind a line that was cut off.
+    let others = event(EventWord::Pause, 4).encode().repeat(100);
+    let mut file = File::options().append(true).open(dir.path()).unwrap();
+    file.write_all(&others).unwrap();
+    file.write_all(b"{\"time\":\"2023-").unwrap();
+    found(&log, 3);
+    assert_eq!(words(&log)[7..].len(), 101);
+    assert_eq!(pids(&log).last(), Some(&3));
+    // So long ago that it is not there any more.
+    let count = 2 * FULL / others.len() as u64;
+    for n in 0..100 * i32::try_from(count).unwrap() {
+        log.append(&event(EventWord::Pause, 4 + n)).unwrap();
+    }
+    found(&log, 3);
+    assert!(!pids(&log)[..10_000].contains(&3));
+    let words = words(&log);
+    assert_eq!(words[words.len() - 2..], [EventWord::Pause, Live]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use holdfast::{Container, ContainerId, Driver, Finding, Monitor};
+use holdfast::{Container, ContainerId, Driver, Monitor};
 use holdfast_tests::fifo;
 
 use super::Bench;
