@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::figures::{Row, Unit};
 use crate::peers::{BARE, HOLDFAST, ORDER};
 use crate::rows::{
-    BARE_READ, CHARGED, EXEC_CPU, EXIT_TIME, Kind, LAUNCH_TIME, OUTPUTS, PRIVATE_DIRTY,
+    BARE_READ, CHARGED, EACH, EXEC_CPU, EXIT_TIME, Kind, LAUNCH_TIME, OUTPUTS, PRIVATE_DIRTY,
 };
 
 /// One bar.
@@ -63,11 +63,7 @@ pub fn of(kind: &Kind, row: &Row) -> Option<String> {
             }
         }
         "reattach" => {
-            for what in row
-                .everything()
-                .iter()
-                .filter(|what| what.ends_with("each"))
-            {
+            for what in row.everything().iter().filter(|what| what.ends_with(EACH)) {
                 for who in [HOLDFAST, BARE_READ] {
                     add(what, who, Unit::Seconds, row.median(who, what));
                 }

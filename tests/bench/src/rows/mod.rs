@@ -26,7 +26,7 @@ pub use exit::TIME as EXIT_TIME;
 pub use idle::WAKE_UPS as IDLE_WAKE_UPS;
 pub use launch::TIME as LAUNCH_TIME;
 pub use memory::{AVAILABLE, CHARGED, PRIVATE_DIRTY};
-pub use reattach::BARE_READ;
+pub use reattach::{BARE_READ, EACH, IN_ALL, figure as reattach_figure};
 pub use stdio::{BARE_FIFO, OUTPUTS, cpu as output_cpu};
 pub use traffic::{AFTER as AFTER_TRAFFIC, BEFORE as BEFORE_TRAFFIC, name as traffic_name};
 

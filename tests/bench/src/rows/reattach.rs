@@ -1,10 +1,10 @@
 //! How soon a daemon that comes back knows everything again.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use holdfast::{Container, ContainerId, Driver, Monitor};
+use holdfast::{ContainerId, Driver, Monitor};
 use holdfast_tests::fifo;
 
 use super::Bench;
@@ -12,8 +12,8 @@ use crate::figures::{Row, Unit};
 use crate::peers::{HOLDFAST, Held, Holdfast, Io, Peer};
 
 pub const ABOUT: &str = "\
-`Driver::reattach()` over so many containers: a daemon after its restart has a verdict on each, and all that live in its `Monitor`. As many of them live as the \
-parameter says, each with its shim; the others have ended. *Bare read* opens, reads and closes the same files and does nothing with them.";
+`Driver::reattach()` over so many containers: a daemon after its restart has a verdict on each, and all that live in its `Monitor`. All of them live, each with its \
+shim, or a tenth of them, and the others have ended. *Bare read* opens, reads and closes the same files and does nothing with them.";
 
 /// The name of what it is compared with.
 pub const BARE_READ: &str = "bare read";
@@ -30,44 +30,79 @@ const FILES: [&str; 8] = [
     "init/created",
 ];
 
+/// So many containers, of whom so many live.
+#[derive(Clone, Copy)]
+struct Root {
+    size: usize,
+    living: usize,
+}
+
+impl Root {
+    /// What its figures are called.
+    fn name(self) -> String {
+        let Self { size, living } = self;
+        match living == size {
+            true => format!("{size} that live"),
+            false => format!("{size}, a tenth of them living"),
+        }
+    }
+}
+
+/// Of these, and in this order: no container is launched twice.
+const ROOTS: [Root; 5] = [
+    root(10, 10),
+    root(100, 100),
+    root(1000, 100),
+    root(1000, 1000),
+    root(10_000, 1000),
+];
+
+/// For a short run.
+const FEW: [Root; 2] = [root(5, 5), root(50, 5)];
+
+const fn root(size: usize, living: usize) -> Root {
+    Root { size, living }
+}
+
+/// A figure of so many: of all together, or of each.
+pub fn figure(size: usize, living: usize, what: &str) -> String {
+    format!("{}: {what}", root(size, living).name())
+}
+
+/// All of them together.
+pub const IN_ALL: &str = "in all";
+/// One of them.
+pub const EACH: &str = "each";
+
 pub fn measure(bench: &Bench, row: &mut Row) {
-    let (sizes, living, rounds): (&[usize], usize, usize) =
-        bench.size((&[10, 100], 3, 2), (&[10, 100, 1000, 10_000], 200, 7));
-    row.parameter("living", living);
+    let (roots, rounds): (&[Root], usize) = bench.size((&FEW, 2), (&ROOTS, 7));
     row.parameter("rounds", rounds);
     let ours = Holdfast::new(&bench.world);
     let mut held: Vec<Held> = Vec::new();
-    let ended = Ended::make(bench, &ours);
-    let mut copies = 0;
-    for &size in sizes {
-        // One of them is the one that has ended.
-        while held.len() < living.min(size - 1) {
+    let mut ended = Ended::make(bench, &ours);
+    for &Root { size, living } in roots {
+        ended.make_copies(size - living);
+        while held.len() < living {
             held.push(bench.launch(&ours, Io::Null, &["idle"]));
-        }
-        while held.len() + copies + 1 < size {
-            ended.copy(copies);
-            copies += 1;
         }
         for _ in 0..rounds {
             let begin = Instant::now();
             let monitor = reattach(ours.driver(), size);
             let all = begin.elapsed().as_secs_f64();
+            assert_eq!(monitor.len(), living);
             drop(monitor);
             let begin = Instant::now();
             let read = bare_read(ours.driver().root());
             let bare = begin.elapsed().as_secs_f64();
             assert!(read > size, "{read} files of {size} containers");
             for (who, seconds) in [(HOLDFAST, all), (BARE_READ, bare)] {
-                row.add(who, &format!("{size}, all"), Unit::Seconds, seconds);
+                row.add(who, &figure(size, living, IN_ALL), Unit::Seconds, seconds);
                 let each = seconds / f64::from(u32::try_from(size).expect("not that many"));
-                row.add(who, &format!("{size}, each"), Unit::Seconds, each);
+                row.add(who, &figure(size, living, EACH), Unit::Seconds, each);
             }
         }
     }
-    for n in 0..copies {
-        fs::remove_dir_all(ended.copied(n)).expect("remove a copy");
-    }
-    ended.container.delete(true).expect("delete it");
+    ended.make_copies(0);
     for held in held {
         ours.remove(held);
     }
@@ -96,31 +131,40 @@ fn bare_read(root: &Path) -> usize {
     entries.map(|entry| read(&entry.path())).sum()
 }
 
-/// A container that has ended, to be copied.
+/// A container that has ended, kept outside of the root, and its copies in there.
 struct Ended {
-    container: Container,
+    kept: PathBuf,
+    root: PathBuf,
+    copies: usize,
 }
 
 impl Ended {
     fn make(bench: &Bench, ours: &Holdfast) -> Self {
         let held = bench.launch(ours, Io::Null, &["idle"]);
-        let id = ContainerId::new(held.id.clone()).expect("an id");
+        let id = ContainerId::new(held.id).expect("an id");
         let container = ours.driver().load(&id).expect("a container");
         let init = container.init().expect("an init");
         init.signal(nix::libc::SIGKILL).expect("kill it");
         let patience = Some(holdfast_tests::DEADLINE);
         init.wait(patience).expect("an end");
         init.wait_gone(patience).expect("its shim's end");
-        Self { container }
+        let root = ours.driver().root().to_owned();
+        let kept = root.with_file_name("ended");
+        fs::rename(container.dir(), &kept).expect("take it out of the root");
+        let copies = 0;
+        Self { kept, root, copies }
     }
 
-    fn copied(&self, n: usize) -> std::path::PathBuf {
-        let name = format!("{}-copy-{n}", self.container.id());
-        self.container.dir().with_file_name(name)
-    }
-
-    fn copy(&self, n: usize) {
-        copy(self.container.dir(), &self.copied(n));
+    /// Has so many of them, no fewer and no more.
+    fn make_copies(&mut self, wanted: usize) {
+        let copied = |n: usize| self.root.join(format!("ended-{n}"));
+        for n in wanted..self.copies {
+            fs::remove_dir_all(copied(n)).expect("remove a copy");
+        }
+        for n in self.copies..wanted {
+            copy(&self.kept, &copied(n));
+        }
+        self.copies = wanted;
     }
 }
 
