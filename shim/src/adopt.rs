@@ -33,7 +33,7 @@ use crate::launcher::Launcher;
 use crate::notify::{self, Relay};
 use crate::output::Output;
 use crate::seccomp::Store;
-use crate::{events, hold, isolation, memory, record};
+use crate::{bundle, events, hold, isolation, memory, record};
 
 /// Adopts, then holds; the exit code is the shim's, not the container's. Not inlined, as [`launch::run`] is not.
 #[inline(never)]
@@ -130,7 +130,7 @@ fn adopt(wire: Wire, adoption: &Adopt, launcher: &mut Launcher) -> Result<Option
     };
     let output = output_again(&wire, &state, living);
     let relay = if living { relay_again(&state) } else { None };
-    let kind = launch::kind(&wire, &state);
+    let kind = launch::kind(&state, || bundle::has_private_pids(&wire.bundle));
     let holding = Holding {
         kind: Kind {
             // Of a process that has ended there is nothing to tell, and nobody waits for this shim's code.

@@ -67,6 +67,8 @@ impl Launcher {
         if let Some(ready) = &mut self.0 {
             // It fits into the pipe. A launcher that is gone finds the state directory.
             let _ = ready.write_all(&report.encode());
+            // A pipe has its reader woken on this processor, as if we were about to sleep; and there is much to do before that.
+            std::thread::yield_now();
         }
     }
 }

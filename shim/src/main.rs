@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod adopt;
+mod bundle;
 mod children;
 mod claim;
 mod error;

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use holdfast_common::request::Wire;
-use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
 use holdfast_common::sys::pidfd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde::Deserialize;
+
+use crate::bundle;
 
 /// How long what the runtime has left behind may take to end: it does when it sees that the runtime is gone.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ pub fn ends_until(process: BorrowedFd<'_>, until: Instant) -> bool {
 
 /// Where they are in each hierarchy.
 fn places(wire: &Wire) -> Vec<PathBuf> {
-    let named = cgroups_path(&wire.bundle);
+    let named = bundle::cgroups_path(&wire.bundle);
     // systemd's `slice:prefix:name` is systemd's to remove.
     if named.contains(':') {
         return Vec::new();
@@ -82,22 +82,6 @@ fn youkis(id: &OsStr) -> OsString {
     let mut name = OsString::from(":youki:");
     name.push(id);
     name
-}
-
-fn cgroups_path(bundle: &Path) -> String {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Config {
-        linux: Linux,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Linux {
-        #[serde(rename = "cgroupsPath")]
-        cgroups_path: String,
-    }
-    let config = state_file::read_json::<Config>(&bundle.join("config.json"), DOCUMENT_LIMIT);
-    config.unwrap_or_default().linux.cgroups_path
 }
 
 /// A mounted hierarchy (cgroups(7)).

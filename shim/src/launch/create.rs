@@ -48,6 +48,8 @@ pub struct Create<'a> {
     pub restore: Option<Restore>,
     /// None: whoever started the shim has a patience of its own.
     pub timeout: Option<Duration>,
+    /// What is to be done while the runtime works.
+    pub meanwhile: &'a dyn Fn(),
 }
 
 /// A container's store while its runtime is waited for: the process's calls may wait for an agent already, and the runtime for
@@ -243,6 +245,7 @@ impl Create<'_> {
         let mut child = command.spawn().map_err(|e| self.not_started(e))?;
         // The command holds the process's ends: they must not outlive the process in the shim.
         drop((command, preserved));
+        (self.meanwhile)();
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         let waited = |e| Error::Io {
             operation: "wait for",

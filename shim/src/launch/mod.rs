@@ -21,6 +21,7 @@ mod stdio;
 mod strays;
 mod undo;
 
+use std::cell::LazyCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -38,7 +39,7 @@ use crate::launcher::Launcher;
 use crate::notify::{self, Relay};
 use crate::output::Output;
 use crate::seccomp::Store;
-use crate::{events, hold, isolation, log as shim_log, memory, record};
+use crate::{bundle, events, hold, isolation, log as shim_log, memory, record};
 
 pub use process::kind;
 pub use undo::undo_cut_off;
@@ -67,6 +68,23 @@ pub fn run(wire: Wire, ours: Option<Launch>) -> ExitCode {
             hold::begin_new(holding)
         }
         Err(e) => launching.fail(&e),
+    }
+}
+
+/// What must be known about a container once its runtime has ended, and can be before.
+struct Facts {
+    /// Whether it has a pid namespace of its own.
+    private_pids: bool,
+    /// Where its memory may be counted.
+    counted: Option<memory::Counted>,
+}
+
+impl Facts {
+    fn find(bundle: &Path) -> Self {
+        Self {
+            private_pids: bundle::has_private_pids(bundle),
+            counted: memory::counted(),
+        }
     }
 }
 
@@ -119,6 +137,8 @@ impl Launching {
         let stdin_was_closed = restore
             .as_ref()
             .is_some_and(|restore| restore.stdin_was_closed());
+        // The launcher waits for what comes after the runtime, and for nothing that is done beside it.
+        let facts = LazyCell::new(|| (!state.exec).then(|| Facts::find(&self.wire.bundle)));
         let create = create::Create {
             wire: &self.wire,
             state: &state,
@@ -126,6 +146,9 @@ impl Launching {
             signals: &signals,
             restore,
             timeout: self.ours.as_ref().map(|ours| ours.timeout),
+            meanwhile: &|| {
+                LazyCell::force(&facts);
+            },
         };
         let said = output.as_deref();
         let mut stdio = create.run(stdio, said, preserved, &mut seccomp, &mut self.done)?;
@@ -138,11 +161,12 @@ impl Launching {
 
         let identity = process::record(&dir, &state)?;
         let restored = !state.checkpoint.is_empty();
-        let memory = (!state.exec)
-            .then(|| memory::begin(identity.pid, restored))
-            .flatten();
+        let counted = facts.as_ref().and_then(|facts| facts.counted.as_ref());
+        let memory = counted.and_then(|counted| memory::begin(counted, identity.pid, restored));
         let relay = Relay::begin(&state, &self.wire, identity.pid)?;
-        let kind = kind(&self.wire, &state);
+        let kind = kind(&state, || {
+            facts.as_ref().is_some_and(|facts| facts.private_pids)
+        });
         let told = events::tell_launch(kind, identity);
         if let Some(notify) = notify::asked(&state) {
             // Before the launcher, which may be what the service manager takes for the main process now, can go.

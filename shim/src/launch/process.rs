@@ -7,12 +7,10 @@ use std::path::Path;
 use holdfast_common::identity::{Identity, executable_of};
 use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
-use holdfast_common::request::Wire;
-use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
+use holdfast_common::state_file;
 use holdfast_common::sys::{pidfd, process};
 use holdfast_common::time_limit::Deadline;
 use nix::poll::{PollFd, PollFlags, poll};
-use serde::Deserialize;
 
 use crate::error::Error;
 use crate::handover::{Kind, Launched};
@@ -81,40 +79,13 @@ fn record_executable(dir: &Path, pid: i32) -> Result<(), Error> {
 }
 
 /// What the process's end will ask for.
-pub fn kind(wire: &Wire, state: &ProcessState) -> Kind {
+pub fn kind(state: &ProcessState, has_private_pids: impl FnOnce() -> bool) -> Kind {
     Kind {
         exec: state.exec,
-        shared_pids: !state.exec && !has_private_pids(&wire.bundle),
+        shared_pids: !state.exec && !has_private_pids(),
         ours: state.holdfast.is_some(),
         auto_remove: state.holdfast.as_ref().is_some_and(|ours| ours.auto_remove),
         main: notify::asked(state).is_some_and(|notify| notify.main),
         launched: Some(Launched::of(state)),
     }
-}
-
-/// Whether a container has a pid namespace of its own, so that the kernel kills all of it with its init
-/// (pid_namespaces(7)). A configuration that cannot be read says no: killing once more harms nobody.
-fn has_private_pids(bundle: &Path) -> bool {
-    #[derive(Deserialize)]
-    struct Config {
-        linux: Linux,
-    }
-    #[derive(Deserialize)]
-    struct Linux {
-        namespaces: Vec<Namespace>,
-    }
-    #[derive(Deserialize)]
-    struct Namespace {
-        r#type: String,
-        #[serde(default)]
-        path: String,
-    }
-    let config = state_file::read_json::<Config>(&bundle.join("config.json"), DOCUMENT_LIMIT);
-    config.is_ok_and(|config| {
-        config
-            .linux
-            .namespaces
-            .iter()
-            .any(|ns| ns.r#type == "pid" && ns.path.is_empty())
-    })
 }

@@ -14,15 +14,30 @@ pub const V1_REGISTER: &str = "cgroup.event_control";
 pub const V2_COUNTER: &str = "memory.events";
 const PROCS: &str = "cgroup.procs";
 
-/// The directory of the cgroup that a process's memory is counted in; `None` where there is no such, where it is the
-/// top of its hierarchy, or where it is ours too: what is counted there says nothing about a container.
-pub fn of(proc: &Path, pid: i32) -> Option<PathBuf> {
-    let read = |who: &str| kernel_file::read_text(proc.join(who).join("cgroup")).ok();
-    let mountinfo = kernel_file::read(proc.join("self/mountinfo")).ok()?;
-    let (theirs, ours) = (read(&pid.to_string())?, read("self")?);
-    let mounts = Mounts::parse(&mountinfo);
-    let dir = mounts.place(&theirs)?;
-    (mounts.place(&ours).as_ref() != Some(&dir)).then_some(dir)
+/// Where memory is counted here, and where ours is.
+pub struct Counted {
+    mounts: Mounts,
+    ours: Option<PathBuf>,
+}
+
+impl Counted {
+    /// Finds out, from something like `/proc`.
+    pub fn find(proc: &Path) -> Option<Self> {
+        let mounts = Mounts::parse(&kernel_file::read(proc.join("self/mountinfo")).ok()?);
+        let ours = mounts.place(&read_cgroup(proc, "self")?);
+        Some(Self { mounts, ours })
+    }
+
+    /// The directory of the cgroup that a process's memory is counted in; `None` where there is no such, where it is the
+    /// top of its hierarchy, or where it is ours too: what is counted there says nothing about a container.
+    pub fn of(&self, proc: &Path, pid: i32) -> Option<PathBuf> {
+        let theirs = self.mounts.place(&read_cgroup(proc, &pid.to_string())?);
+        theirs.filter(|dir| self.ours.as_ref() != Some(dir))
+    }
+}
+
+fn read_cgroup(proc: &Path, who: &str) -> Option<String> {
+    kernel_file::read_text(proc.join(who).join("cgroup")).ok()
 }
 
 /// Whether processes are in it that were not made for this container: right after its creation it has one alone.
@@ -155,7 +170,7 @@ mod tests {
             fs::write(proc.join(who).join("cgroup"), text).unwrap();
         }
         fs::write(proc.join("self/mountinfo"), mountinfo).unwrap();
-        let found = of(&proc, 42);
+        let found = Counted::find(&proc).and_then(|counted| counted.of(&proc, 42));
         fs::remove_dir_all(proc).unwrap();
         found.map(|dir| dir.to_str().unwrap().to_owned())
     }
@@ -225,6 +240,10 @@ mod tests {
 
     #[test]
     fn a_process_that_nobody_knows_is_nowhere() {
-        assert_eq!(of(Path::new("/proc"), i32::MAX), None);
+        let proc = Path::new("/proc");
+        assert_eq!(
+            Counted::find(proc).and_then(|counted| counted.of(proc, i32::MAX)),
+            None
+        );
     }
 }

@@ -9,6 +9,8 @@
 
 mod cgroup;
 
+pub use cgroup::Counted;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,6 +27,8 @@ use nix::libc::SIGKILL;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::uio::pread;
 use serde::{Deserialize, Serialize};
+
+const PROC: &str = "/proc";
 
 /// When the counter is looked at again after a wake-up.
 const LOOKS: [Duration; 3] = [
@@ -111,10 +115,15 @@ impl FromStr for Kills {
     }
 }
 
+/// Where memory is counted here, which is the same before a container comes to be.
+pub fn counted() -> Option<Counted> {
+    Counted::find(Path::new(PROC))
+}
+
 /// Begins to watch a container that the runtime has just created, and puts on record where. `None`, with a word in the log,
 /// where nothing can be known; a restored one may have any number of processes already.
-pub fn begin(pid: i32, restored: bool) -> Option<Memory> {
-    let dir = cgroup::of(Path::new("/proc"), pid)?;
+pub fn begin(counted: &Counted, pid: i32, restored: bool) -> Option<Memory> {
+    let dir = counted.of(Path::new(PROC), pid)?;
     if !restored && cgroup::is_shared(&dir, pid) {
         let dir = dir.display();
         log::info!(
@@ -144,7 +153,7 @@ pub fn resume(pid: i32, living: bool, told: impl FnOnce() -> u64) -> Option<Memo
             memory.kills.before = before;
             memory
         }
-        Err(e) if e.is_absent() && living => return begin(pid, true),
+        Err(e) if e.is_absent() && living => return begin(&counted()?, pid, true),
         Err(e) => {
             if !e.is_absent() {
                 log::warn!("{e}");

@@ -21,14 +21,13 @@ use std::path::{Path, PathBuf};
 use holdfast_common::layout;
 use holdfast_common::process_state::ProcessState;
 use holdfast_common::request::Wire;
-use holdfast_common::state_file::{self, DOCUMENT_LIMIT};
 use holdfast_common::sys::socket::{self, Kind};
 use holdfast_common::sys::{errno_text, scm};
 use mio::Interest;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
-use serde::Deserialize;
 
+use crate::bundle;
 use crate::error::Error;
 use incoming::Incoming;
 pub use words::StoreWords;
@@ -116,27 +115,6 @@ fn events(fd: BorrowedFd<'_>) -> PollFlags {
     found.unwrap_or(PollFlags::empty())
 }
 
-/// Where the bundle has its runtime send listeners (`linux.seccomp.listenerPath`), absolute. Relative, it is relative to the
-/// bundle, in which the runtime runs.
-fn listener_path(bundle: &Path) -> Option<PathBuf> {
-    #[derive(Deserialize)]
-    struct Config {
-        linux: Linux,
-    }
-    #[derive(Deserialize)]
-    struct Linux {
-        seccomp: Seccomp,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Seccomp {
-        listener_path: PathBuf,
-    }
-    let config = state_file::read_json::<Config>(&bundle.join("config.json"), DOCUMENT_LIMIT);
-    let path = config.ok()?.linux.seccomp.listener_path;
-    (!path.as_os_str().is_empty()).then(|| bundle.join(path))
-}
-
 /// Whether a path names the runtimes' socket of this process directory, whatever links lead there.
 fn is_ours(path: &Path, dir: &Path) -> bool {
     path.file_name() == Some(OsStr::new(layout::SECCOMP_RUNTIME_SOCKET))
@@ -158,7 +136,7 @@ impl Store {
         }
         let asked = state.holdfast.as_ref();
         let asked = asked.is_some_and(|ours| ours.seccomp_agent_store);
-        let Some(path) = listener_path(&wire.bundle) else {
+        let Some(path) = bundle::listener_path(&wire.bundle) else {
             return Ok(None);
         };
         let elsewhere = match is_ours(&path, dir) {
