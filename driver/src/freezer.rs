@@ -44,7 +44,7 @@ pub(crate) fn of(pid: i32) -> Freezer {
 
 /// None where these mounts show no freezer.
 fn look(memberships: &str, mounts: &str) -> Option<Freezer> {
-    let place = Cgroups::find(memberships, mounts).controller("freezer")?;
+    let place = Cgroups::find_controller("freezer", memberships, mounts)?;
     match place.version {
         Version::V1 => of_v1(&place.dir),
         Version::V2 => of_v2(&place.dir),

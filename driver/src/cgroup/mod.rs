@@ -90,6 +90,20 @@ impl Cgroups {
         self.v2.as_deref()
     }
 
+    /// The cgroup in which one controller acts, from what [`memberships`] and [`mounts`] say: the other dozen are not looked for, before each
+    /// start and each exec.
+    pub fn find_controller(name: &str, memberships: &str, mounts: &str) -> Option<Place> {
+        let is_wanted = |line: &&str| {
+            let controllers = line.split(':').nth(1).unwrap_or_default();
+            controllers.is_empty() || controllers.split(',').any(|it| it == name)
+        };
+        let wanted: String = memberships
+            .split_inclusive('\n')
+            .filter(is_wanted)
+            .collect();
+        Self::find(&wanted, mounts).controller(name)
+    }
+
     /// From what [`memberships`] and [`mounts`] say.
     pub fn find(memberships: &str, mounts: &str) -> Self {
         let mut found = Self::default();
@@ -206,10 +220,9 @@ mod tests {
 
     #[test]
     fn each_controller_is_where_it_acts() {
-        let found = Cgroups::find(
-            "9:name=systemd:/web\n7:pids:/web\n6:freezer:/web\n5:cpu,cpuacct:/a b/web\n0::/web\n",
-            HYBRID,
-        );
+        let memberships =
+            "9:name=systemd:/web\n7:pids:/web\n6:freezer:/web\n5:cpu,cpuacct:/a b/web\n0::/web\n";
+        let found = Cgroups::find(memberships, HYBRID);
         let freezer = "/sys/fs/cgroup/freezer/web";
         assert_eq!(found.controller("freezer"), at(Version::V1, freezer));
         let cpu = "/sys/fs/cgroup/cpu,cpuacct/a b/web";
@@ -221,6 +234,10 @@ mod tests {
             assert_eq!(found.controller(elsewhere), at(Version::V2, unified));
         }
         assert_eq!(found.unified(), Some(Path::new(unified)));
+        for name in ["freezer", "cpu", "cpuacct", "pids", "memory"] {
+            let alone = Cgroups::find_controller(name, memberships, HYBRID);
+            assert_eq!(alone, found.controller(name), "{name}");
+        }
     }
 
     #[test]
