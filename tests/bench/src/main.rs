@@ -18,6 +18,7 @@ mod peers;
 mod plot;
 mod rows;
 mod targets;
+mod turns;
 mod world;
 
 use std::io::Write;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Bench;
 use crate::figures::{Row, Unit};
 use crate::peers::{BARE, HOLDFAST, Io, address, must, runtime};
+use crate::turns;
 use crate::world::World;
 
 pub const ABOUT: &str = "\
@@ -27,8 +28,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
     row.parameter("rounds", rounds);
     let all = commanders(&bench.world);
     for round in 0..=rounds {
-        let mut turn: Vec<&Commander> = all.iter().collect();
-        turn.rotate_left(round % all.len());
+        let turn: Vec<&Commander> = turns::in_round(round, &all).collect();
         let ids: Vec<String> = turn
             .iter()
             .map(|_| bench.world.sandbox.id("bench"))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Bench;
 use crate::figures::{Row, Unit, median, quantile};
 use crate::peers::{Held, Io, Peer};
+use crate::turns;
 
 pub const ABOUT: &str = "\
 `true`, run in a container, until its exit code is known. The processor time is all that is used for it, by whomever: the kernel's account of \
@@ -27,8 +28,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
     let process = process(bench);
     let held = containers(bench);
     for round in 0..rounds {
-        for turn in 0..held.len() {
-            let (peer, held) = &held[(round + turn) % held.len()];
+        for (peer, held) in turns::in_round(round, &held) {
             let mut times = Vec::new();
             let cpu = bench.world.meter.cpu();
             for _ in 0..series {

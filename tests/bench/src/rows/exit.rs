@@ -8,6 +8,7 @@ use super::Bench;
 use super::exec::containers;
 use crate::figures::{Row, Unit};
 use crate::peers::{Held, Io, Peer};
+use crate::turns;
 use crate::world::{Gate, now};
 
 pub const ABOUT: &str = "\
@@ -33,16 +34,14 @@ pub fn measure(bench: &Bench, row: &mut Row) {
     row.parameter("rounds", rounds);
     let peers: Vec<&dyn Peer> = bench.peers_for(Io::Null).collect();
     for round in 0..rounds {
-        for turn in 0..peers.len() {
-            let peer = peers[(round + turn) % peers.len()];
-            let seconds = time(bench, peer);
+        for peer in turns::in_round(round, &peers) {
+            let seconds = time(bench, *peer);
             row.add(peer.name(), TIME, Unit::Seconds, seconds);
         }
     }
     let held = containers(bench);
     for round in 0..rounds {
-        for turn in 0..held.len() {
-            let (peer, held) = &held[(round + turn) % held.len()];
+        for (peer, held) in turns::in_round(round, &held) {
             let seconds = time_of_exec(bench, *peer, held);
             row.add(peer.name(), OF_EXEC, Unit::Seconds, seconds);
         }

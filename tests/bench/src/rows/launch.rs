@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Bench;
 use crate::figures::{Row, Unit};
 use crate::peers::{HOLDFAST, Io, Peer};
+use crate::turns;
 
 pub const ABOUT: &str = "\
 `create` and `start`, from the caller's call to its return, the process then running; without output. *Holdfast* is the library, as a daemon \
@@ -24,15 +25,8 @@ pub fn measure(bench: &Bench, row: &mut Row) {
                 row.add(who, what, Unit::Seconds, seconds);
             }
         };
-        // Whoever goes first in one round goes last in the next, and nobody always follows the same.
-        let mut order: Vec<usize> = (0..peers.len())
-            .map(|turn| (round + turn) % peers.len())
-            .collect();
-        if (round / peers.len()) % 2 == 1 {
-            order.reverse();
-        }
-        for peer in order.into_iter().map(|at| peers[at]) {
-            let (seconds, cpu) = time(bench, peer);
+        for peer in turns::in_round(round, &peers) {
+            let (seconds, cpu) = time(bench, *peer);
             add(peer.name(), TIME, seconds);
             add(peer.name(), "processor time", cpu);
         }

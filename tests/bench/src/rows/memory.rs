@@ -8,6 +8,7 @@ use super::{Bench, SETTLE};
 use crate::figures::{Row, Unit, median};
 use crate::meter::{self, count_of};
 use crate::peers::{BARE, Held, Io, Peer};
+use crate::turns;
 
 pub const ABOUT: &str = "\
 Many idle containers at once, then none. *Charged* is what the kernel charges to a memory cgroup around launcher and containers once \
@@ -33,7 +34,8 @@ pub fn measure(bench: &Bench, row: &mut Row) {
         peer.remove(bench.launch(peer, Io::Null, &["idle"]));
     }
     for round in 0..rounds {
-        for peer in bench.peers_for(Io::Null) {
+        let peers: Vec<&dyn Peer> = bench.peers_for(Io::Null).collect();
+        for &peer in turns::in_round(round, &peers) {
             println!("memory: round {}, {}", round + 1, peer.name());
             many(bench, row, peer, Io::Null, count, "");
         }

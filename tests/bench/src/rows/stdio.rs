@@ -15,6 +15,7 @@ use super::Bench;
 use crate::figures::{Row, Unit};
 use crate::meter::activity;
 use crate::peers::{Io, Peer};
+use crate::turns;
 use crate::world::Gate;
 
 pub const ABOUT: &str = "\
@@ -51,7 +52,8 @@ pub fn measure(bench: &Bench, row: &mut Row) {
                     let throughput = bare(bench, amount(bench, io));
                     row.add(BARE_FIFO, io.name(), Unit::Throughput, throughput);
                 }
-                for peer in bench.peers_for(io) {
+                let peers: Vec<&dyn Peer> = bench.peers_for(io).collect();
+                for &peer in turns::in_round(round, &peers) {
                     println!("stdio: round {}, {}, {}", round + 1, io.name(), peer.name());
                     measure_one(bench, row, io, peer);
                 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Bench;
 use crate::figures::{Row, Unit};
 use crate::peers::{Held, Io, Peer};
+use crate::turns;
 
 pub const ABOUT: &str = "\
 All containers are launched at once, each by a thread of its own, until the last of them runs. The processor time is for each, the runtime's included.";
@@ -16,8 +17,7 @@ pub fn measure(bench: &Bench, row: &mut Row) {
     row.parameter("containers", count);
     let peers: Vec<&dyn Peer> = bench.peers_for(Io::Null).collect();
     for round in 0..rounds {
-        for turn in 0..peers.len() {
-            let peer = peers[(round + turn) % peers.len()];
+        for &peer in turns::in_round(round, &peers) {
             println!("storm: round {}, {}", round + 1, peer.name());
             let ids: Vec<String> = (0..count)
                 .map(|_| bench.world.sandbox.id("bench"))
