@@ -45,7 +45,7 @@ pub const WAKE_UPS: Budget = most(0, "wake-ups", "wake-ups, idle");
 /// Open descriptors of an idle shim.
 pub const DESCRIPTORS: Budget = most(16, "descriptors", "open descriptors, idle");
 /// The shim's executable.
-pub const SHIM_SIZE: Budget = most(1190, "KiB", "the shim's executable").with_glibc(1760);
+pub const SHIM_SIZE: Budget = most(1190, "KiB", "the shim's executable").with_glibc(1745);
 /// The command's executable.
 pub const DRIVER_SIZE: Budget = most(6900, "KiB", "the command's executable");
 

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+
+use nix::unistd::gettid;
 
 use crate::command::behind;
 use crate::fake_runtime::install;
@@ -60,26 +64,32 @@ impl Sandbox {
     /// As [`Sandbox::output`], and when it fails.
     #[track_caller]
     pub fn calls(&self, command: &Command) -> Calls {
-        self.calls_with(&[], command).swap_remove(0)
-    }
-
-    /// As [`Sandbox::calls`], of a test program that is to run one test: of the thread that it makes for that.
-    ///
-    /// # Panics
-    /// As [`Sandbox::calls`], and when it makes none.
-    #[track_caller]
-    pub fn calls_of_test(&self, command: &Command) -> Calls {
-        self.calls_with(&["-f"], command).swap_remove(1)
-    }
-
-    #[track_caller]
-    fn calls_with(&self, options: &[&str], command: &Command) -> Vec<Calls> {
         let mut strace = Command::new("strace");
-        strace.args(options);
         strace.arg("-o").arg(self.calls_file("command"));
         let output = self.output_of(behind(strace, command));
         assert!(output.status.success(), "{}", command::show(&output));
-        self.calls_in("command")
+        self.calls_in("command").swap_remove(0)
+    }
+
+    /// The calls of a thread of ours that does this, with those of its beginning and its end.
+    ///
+    /// # Panics
+    /// As [`Sandbox::calls_to_the_end`].
+    #[track_caller]
+    pub fn calls_of_thread(&self, work: impl FnOnce() + Send) -> Calls {
+        let (tell, told) = mpsc::channel();
+        let (let_go, may_go) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                tell.send(gettid()).expect("somebody asks");
+                may_go.recv().expect("somebody watches");
+                work();
+            });
+            let thread = told.recv().expect("a thread");
+            self.calls_to_the_end(Proc::new(thread), || {
+                let_go.send(()).expect("a thread that waits");
+            })
+        })
     }
 
     /// Runs a command without input, to its end, and returns how it makes processes and threads of its own: each call with its

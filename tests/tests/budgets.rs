@@ -2,9 +2,8 @@
 //! says. What an idle shim costs is in `footprint.rs`.
 
 use std::fs;
-use std::process::Command;
 
-use holdfast::{Driver, Monitor};
+use holdfast::Monitor;
 use holdfast_tests::budget::{self, Budget};
 use holdfast_tests::syscalls::Calls;
 use holdfast_tests::{Sandbox, binaries};
@@ -84,11 +83,13 @@ fn an_exec_takes_few_system_calls() {
 fn a_daemon_that_comes_back_takes_few_system_calls() {
     let sandbox = Sandbox::new("calls");
     let bundle = sandbox.bundle(["sleep", "1000"]);
+    let driver = sandbox.driver();
     let reattach = || {
-        let mut program = Command::new(std::env::current_exe().expect("this program"));
-        program.args(["reattach_to_what_is_named", "--exact", "--ignored"]);
-        program.env(REATTACH_TO, sandbox.root());
-        sandbox.calls_of_test(&program)
+        sandbox.calls_of_thread(|| {
+            let mut monitor = Monitor::new().unwrap();
+            let verdicts = driver.reattach(&mut monitor).unwrap();
+            assert_eq!(monitor.len(), verdicts.len());
+        })
     };
     let mut ids = (1..=3).map(|n| sandbox.id(&n.to_string()));
     let mut run = || sandbox.run_ok(["run", "-d", "-b", bundle.arg(), &ids.next().unwrap()]);
@@ -100,20 +101,6 @@ fn a_daemon_that_comes_back_takes_few_system_calls() {
     println!("{}: {}", budget::REATTACH_CALLS.what, three.table());
     assert!(three.table().contains("flock"), "it is not seen");
     budget::REATTACH_CALLS.check((three.count() - one.count()).div_ceil(2));
-}
-
-const REATTACH_TO: &str = "HOLDFAST_TEST_REATTACH_TO";
-
-#[test]
-#[ignore = "the daemon of a_daemon_that_comes_back_takes_few_system_calls"]
-fn reattach_to_what_is_named() {
-    let Some(root) = std::env::var_os(REATTACH_TO) else {
-        return;
-    };
-    let driver = Driver::builder().root(root).build().unwrap();
-    let mut monitor = Monitor::new().unwrap();
-    let verdicts = driver.reattach(&mut monitor).unwrap();
-    assert!(!verdicts.is_empty() && monitor.len() == verdicts.len());
 }
 
 /// A fork copies the page tables of whoever launches: a quarter of a second, in a daemon with a gibibyte.
