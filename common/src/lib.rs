@@ -31,4 +31,6 @@ pub mod shim_record;
 pub mod shim_version;
 pub mod state_file;
 pub mod sys;
+#[cfg(test)]
+mod testing;
 pub mod time_limit;

@@ -185,6 +185,7 @@ pub fn has_writer(reader: BorrowedFd<'_>) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::comes_true;
     use std::io::Write;
 
     fn with_fifo(name: &str, check: impl FnOnce(&Path)) {
@@ -263,8 +264,10 @@ mod tests {
             }
             assert_eq!(peek(early.as_fd()).unwrap(), b"0\n");
             drop((early, writer));
-            let late = open_read(path).unwrap();
-            assert_eq!(outlook(late.as_fd()).unwrap(), Outlook::End);
+            comes_true(|| {
+                let late = open_read(path).unwrap();
+                outlook(late.as_fd()).unwrap() == Outlook::End
+            });
         });
     }
 
@@ -285,7 +288,7 @@ mod tests {
             std::fs::remove_file(path).unwrap();
             assert_eq!(outlook(later.as_fd()).unwrap(), Outlook::Bytes);
             for reader in [&early, &late, &later] {
-                assert!(!has_writer(reader.as_fd()).unwrap());
+                comes_true(|| !has_writer(reader.as_fd()).unwrap());
             }
             std::fs::write(path, "").unwrap();
         });

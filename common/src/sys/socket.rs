@@ -91,6 +91,7 @@ pub fn peer(connection: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::comes_true;
     use std::os::fd::AsFd;
     use std::os::unix::fs::PermissionsExt;
 
@@ -105,6 +106,7 @@ mod tests {
         let taken = listen_at(&path, Kind::Messages).unwrap_err();
         assert_eq!(taken.raw_os_error(), Some(libc::EADDRINUSE));
         drop(first);
+        comes_true(|| connect_to(&path, Kind::Messages).is_err());
         let second = listen_at(&path, Kind::Messages).unwrap();
         // Somebody looked, and went away again.
         let looked = connect_to(&path, Kind::Messages).unwrap();
