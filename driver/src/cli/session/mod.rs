@@ -14,17 +14,18 @@
 mod end;
 mod keys;
 mod log_pump;
+mod progress;
 mod pump;
 mod raw_mode;
 mod signals;
+mod window;
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use holdfast::{ExitRecord, LogQuery, Process, Stream};
-use holdfast_common::sys::pty;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -32,14 +33,13 @@ pub use end::End;
 use keys::Watch;
 pub use keys::{DEFAULT as DEFAULT_DETACH_KEYS, DetachKeys};
 use log_pump::LogPump;
+use progress::Progress;
 use pump::{Pump, Turn, Wants};
 use raw_mode::RawMode;
 pub use signals::{ENDING, Impatience, Signals};
+pub use window::window;
 
 use super::error::{Error, Result};
-
-/// Long enough for the library to take what somebody else wrote into `exit` out of it; everything else is there at once.
-const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// What a session does beside copying output.
 #[derive(Debug)]
@@ -78,19 +78,6 @@ enum Event {
     Stderr,
     Log,
     Stdin,
-}
-
-/// How far the end of the process has come.
-#[derive(Debug)]
-enum Progress {
-    /// It runs.
-    Runs,
-    /// It runs, and its shim is gone: this is its pidfd.
-    Orphaned(OwnedFd),
-    /// Its status is on record, its shim is at work.
-    Recorded,
-    /// Nobody is left who would write to its streams for it.
-    Gone,
 }
 
 /// A session that is open.
@@ -296,64 +283,6 @@ impl<'a> Session<'a> {
         None
     }
 
-    /// Back from a stop: the shell may have set our terminal's modes, and its window may have another size.
-    fn resume(&mut self) {
-        if let Some(raw_mode) = &self.raw_mode
-            && let Err(e) = raw_mode.again()
-        {
-            log::debug!("make terminal raw again: {e}");
-        }
-        self.follow_window();
-    }
-
-    fn on_exit(&mut self) -> Result<Option<Outcome>> {
-        match self.progress {
-            // Without a shim, it has ended; or it has another by now, which is to put that on record.
-            Progress::Runs | Progress::Orphaned(_) => self.look_at_exit(AT_ONCE)?,
-            // The record was there before; the news is that the shim has hung up.
-            Progress::Recorded if self.process.wait_gone(Some(AT_ONCE)).is_ok() => self.gone(),
-            Progress::Recorded | Progress::Gone => {}
-        }
-        Ok(None)
-    }
-
-    /// In the order in which a shim leaves: the record, then its own end.
-    fn look_at_exit(&mut self, patience: Duration) -> Result<()> {
-        match self.process.wait(Some(patience)) {
-            Ok(record) => {
-                self.record = Some(record);
-                if self.process.shim_lives()? {
-                    self.progress = Progress::Recorded;
-                } else {
-                    self.gone();
-                }
-            }
-            // It runs.
-            Err(holdfast::Error::WaitTimeout { .. }) => self.progress = Progress::Runs,
-            Err(holdfast::Error::ShimGone { alive: false, .. }) => self.gone(),
-            Err(holdfast::Error::ShimGone { .. }) => {
-                let pidfd = match self.process.identity()? {
-                    Some(identity) => identity
-                        .open()
-                        .map_err(|e| Error::io("open pidfd of", self.process.dir(), e))?,
-                    None => None,
-                };
-                match pidfd {
-                    Some(pidfd) => self.progress = Progress::Orphaned(pidfd),
-                    None => self.gone(),
-                }
-            }
-            Err(e) => return Err(e.into()),
-        }
-        Ok(())
-    }
-
-    fn gone(&mut self) {
-        self.progress = Progress::Gone;
-        self.stdout.finish();
-        self.stderr.finish();
-    }
-
     fn on_output(&mut self, stream: Stream) -> Option<Outcome> {
         let pump = match stream {
             Stream::Stdout => &mut self.stdout,
@@ -393,33 +322,6 @@ impl<'a> Session<'a> {
             }
         }
     }
-
-    /// As docker's clients do: a program that is told of another size draws its screen, also when it is the size of before in the
-    /// end.
-    fn provoke_redraw(&self) {
-        if self.process.terminal()
-            && self.has_streams()
-            && let Some((columns, rows)) = window()
-        {
-            let larger = |size: u16| size.saturating_add(1);
-            if let Err(e) = self.process.resize(larger(columns), larger(rows)) {
-                log::debug!("resize terminal: {e}");
-            }
-        }
-    }
-
-    fn follow_window(&self) {
-        // With a console socket the terminal is its holder's to resize.
-        if !self.process.terminal() || !self.has_streams() {
-            return;
-        }
-        // Without a terminal of ours, the process's keeps its size.
-        if let Some((columns, rows)) = window()
-            && let Err(e) = self.process.resize(columns, rows)
-        {
-            log::debug!("resize terminal: {e}");
-        }
-    }
 }
 
 /// What is logged of a process's output; `None` where nothing is that can be read back.
@@ -445,11 +347,4 @@ fn open_log(process: &Process, tail: Option<u64>) -> Result<Option<LogPump>> {
 
 fn own_end(stream: Stream, fd: BorrowedFd<'_>, options: &mut OpenOptions) -> Result<End> {
     End::own(fd, options).map_err(|e| Error::io("open", stream.name(), e))
-}
-
-/// Columns and rows of the terminal that we are on. A size of 0 is one that nobody knows.
-pub fn window() -> Option<(u16, u16)> {
-    let size = pty::size(io::stdin().as_fd()).or_else(|_| pty::size(io::stdout().as_fd()));
-    let size = size.ok()?;
-    (size.columns > 0 && size.rows > 0).then_some((size.columns, size.rows))
 }
