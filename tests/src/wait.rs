@@ -3,6 +3,7 @@
 //! The methods on [`Sandbox`] print its state and panic when the deadline passes.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,6 +97,17 @@ impl Sandbox {
             found.is_some()
         });
         found.expect("the wait ended because there was a value")
+    }
+
+    /// Waits until the shim of this directory has done everything, which is the last thing that it writes down.
+    ///
+    /// # Panics
+    /// When the deadline passes.
+    #[track_caller]
+    pub fn wait_done(&self, dir: &Path) {
+        self.wait_until("the shim to leave", || {
+            std::fs::read(dir.join("shim.lock")).is_ok_and(|lock| lock == b"done\n")
+        });
     }
 
     /// Waits until `fd` can be read without blocking; a hang-up counts, as it does for read(2).

@@ -1,12 +1,10 @@
 //! A full disk costs a log line or a file that would have been nice to have; a container's end it cannot cost.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use holdfast_tests::daemon02::{Client02, Daemon02};
-use holdfast_tests::{Bundle, Sandbox, wait};
+use holdfast_tests::{Bundle, Sandbox, disk, wait};
 use nix::poll::PollFlags;
 use serde_json::Value;
 
@@ -15,25 +13,12 @@ fn on_small_disk<'a>(sandbox: &'a Sandbox, bundle: &Bundle) -> Client02<'a> {
     let daemon = Daemon02::new(sandbox);
     let dir = daemon.container_dir("any").parent().unwrap().to_owned();
     fs::create_dir(&dir).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=256k", "small"])
-        .arg(&dir)
-        .status();
-    assert!(mounted.unwrap().success());
+    disk::mount(&dir, "size=256k");
     let client = daemon.run("disk", bundle);
     // Puts a first line into the log, so that a block of the disk is the log's.
     client.init.control("nonsense\n");
     sandbox.wait_file(&client.init.dir().join("shim-log.json"));
     client
-}
-
-/// Writes until the disk is full, into a file that can be removed.
-fn fill(file: &Path) {
-    let mut filling = OpenOptions::new();
-    let mut filling = filling.append(true).create(true).open(file).unwrap();
-    for piece in [4096, 1] {
-        while filling.write_all(&vec![b'x'; piece]).is_ok() {}
-    }
 }
 
 fn exit_record(dir: &Path) -> Value {
@@ -47,7 +32,7 @@ fn a_status_that_cannot_be_written_is_kept_until_it_can_whatever_is_asked_meanwh
     let dir = client.init.dir().to_owned();
     let log = || fs::read_to_string(dir.join("shim-log.json")).unwrap();
     let filler = dir.parent().unwrap().join("filler");
-    fill(&filler);
+    disk::fill(&filler);
     client.write("\n");
     sandbox.wait_until("the shim to say what is wrong", || {
         log().contains("trying again")
@@ -91,7 +76,7 @@ fn unread_output_that_finds_no_room_costs_nothing_else() {
     } = on_small_disk(&sandbox, &bundle);
     let dir = init.dir().to_owned();
     let filler = dir.parent().unwrap().join("filler");
-    fill(&filler);
+    disk::fill(&filler);
     // Room for the record, and not for what waits in the FIFO.
     let length = fs::metadata(&filler).unwrap().len();
     let file = OpenOptions::new().write(true).open(&filler).unwrap();

@@ -464,9 +464,7 @@ fn what_cannot_be_run_is_refused_at_launch_or_else_said_in_one_line() {
     fs::remove_file(&hook.program).unwrap();
     sandbox.run_ok(["start", &id]);
     let init = sandbox.process_dir(&id, "init");
-    sandbox.wait_until("the shim to have finished", || {
-        fs::read(init.join("shim.lock")).is_ok_and(|lock| lock == b"done\n")
-    });
+    sandbox.wait_done(&init);
     let log = fs::read_to_string(init.join("shim-log.json")).unwrap();
     let lines: Vec<&str> = log
         .lines()

@@ -1,33 +1,17 @@
 //! A log that cannot be written costs what was written to it meanwhile, counted, and nothing else: the container goes on, every entry
 //! that is there is whole, and the log goes on by itself when it can.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use holdfast_tests::{Gate, Sandbox, entries};
+use holdfast_tests::{Gate, Sandbox, disk, entries};
 
 /// A disk of 256 KiB.
 fn small_disk(sandbox: &Sandbox) -> PathBuf {
     let dir = sandbox.path().join("small");
     fs::create_dir(&dir).unwrap();
-    mount(&dir, &["-t", "tmpfs", "-o", "size=256k", "small"]);
+    disk::mount(&dir, "size=256k");
     dir
-}
-
-fn mount(dir: &Path, args: &[&str]) {
-    let mounted = Command::new("mount").args(args).arg(dir).status();
-    assert!(mounted.unwrap().success());
-}
-
-/// Writes until the disk is full, into a file that can be removed.
-fn fill(file: &Path) {
-    let mut filling = OpenOptions::new();
-    let mut filling = filling.append(true).create(true).open(file).unwrap();
-    for piece in [4096, 1] {
-        while filling.write_all(&vec![b'x'; piece]).is_ok() {}
-    }
 }
 
 /// A container that writes `lines` each time that its gate is opened, and ends after the third.
@@ -75,9 +59,7 @@ impl<'a> Talker<'a> {
 
     fn end(&self) -> u64 {
         assert_eq!(self.sandbox.run_ok(["wait", &self.id]).trim(), "7");
-        self.sandbox.wait_until("the shim to leave", || {
-            fs::read(self.dir.join("shim.lock")).is_ok_and(|lock| lock == b"done\n")
-        });
+        self.sandbox.wait_done(&self.dir);
         let dropped = &self.sandbox.exit_json(&self.id, "init")["dropped"];
         dropped["cri"].as_u64().unwrap_or(0)
     }
@@ -138,14 +120,14 @@ fn fails_and_recovers(name: &str, flags: &[&str], break_it: fn(&Path), mend: fn(
 
 #[test]
 fn a_full_disk() {
-    let full = |disk: &Path| fill(&disk.join("filler"));
+    let full = |disk: &Path| disk::fill(&disk.join("filler"));
     let empty = |disk: &Path| fs::remove_file(disk.join("filler")).unwrap();
     fails_and_recovers("trouble-full", &[], full, empty);
 }
 
 #[test]
 fn a_full_disk_when_a_file_is_rotated() {
-    let full = |disk: &Path| fill(&disk.join("filler"));
+    let full = |disk: &Path| disk::fill(&disk.join("filler"));
     let empty = |disk: &Path| fs::remove_file(disk.join("filler")).unwrap();
     // The first 20 lines fill a file.
     let flags = ["--log-max-size", "840", "--log-max-files", "99"];
@@ -197,7 +179,7 @@ fn one_of_several_logs_fails_alone() {
     let flags = ["--log-driver", &cri, "--log-driver", "json-file"];
     let talker = Talker::new(&sandbox, &parts, &flags);
     talker.say(20);
-    fill(&disk.join("filler"));
+    disk::fill(&disk.join("filler"));
     talker.say(2000);
     talker.say(2020);
     let dropped = talker.end();
@@ -224,7 +206,7 @@ fn what_is_dropped_is_told_to_who_asks_a_living_shim() {
     let path = disk.join("log");
     let parts = [(1, 20), (21, 3000), (3001, 3002)];
     let talker = Talker::new(&sandbox, &parts, &["--log-path", path.to_str().unwrap()]);
-    fill(&disk.join("filler"));
+    disk::fill(&disk.join("filler"));
     talker.say(20);
     talker.say(3000);
     sandbox.wait_until("the shim to say so", || {

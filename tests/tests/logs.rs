@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{Bundle, Gate, Random, Running, Sandbox, fifo};
+use holdfast_tests::{Bundle, Gate, Random, Running, Sandbox, disk, fifo};
 use nix::sys::signal::Signal;
 
 /// Long enough for a command to begin to wait.
@@ -266,11 +266,7 @@ fn a_log_on_a_disk_that_was_full_is_followed_when_there_is_room_again() {
     let sandbox = Sandbox::new("logs-full");
     let small = sandbox.path().join("small");
     fs::create_dir(&small).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=128k", "small"])
-        .arg(&small)
-        .status();
-    assert!(mounted.unwrap().success());
+    disk::mount(&small, "size=128k");
     let gate = sandbox.gate();
     let wait = Gate::WAIT;
     let beat = "until [ -e /host/enough ]; do echo beat; sleep 0.05; done";

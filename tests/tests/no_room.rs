@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use holdfast_tests::command::{behind, show, text};
-use holdfast_tests::{Bundle, DEADLINE, Proc, Sandbox, wait};
+use holdfast_tests::{Bundle, DEADLINE, Proc, Sandbox, disk, wait};
 use serde_json::Value;
 
 /// Puts the root onto a disk of its own.
 fn mount(sandbox: &Sandbox, options: &str) {
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", &format!("mode=700,{options}"), "small"]);
-    assert!(mount.arg(sandbox.root()).status().unwrap().success());
+    disk::mount(&sandbox.root(), &format!("mode=700,{options}"));
 }
 
 /// Writes until the disk is full, but for so many pages.

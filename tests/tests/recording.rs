@@ -70,9 +70,7 @@ fn what_a_terminal_shows_is_recorded_and_replayed_whole_characters_over_upgrades
     gate.open();
     assert_eq!(sandbox.run_ok(["wait", &id]).trim(), "0");
     let dir = sandbox.process_dir(&id, "init");
-    sandbox.wait_until("the shim to leave", || {
-        fs::read(dir.join("shim.lock")).is_ok_and(|lock| lock == b"done\n")
-    });
+    sandbox.wait_done(&dir);
     let read = Cast::read(&cast);
     let shown = "caf\u{e9} \u{1b}[31mred\u{1b}[0m\nx\u{fffd}y\u{fffd}";
     assert_eq!(read.shown(), shown);

@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 
 use holdfast_tests::writer::{Sequence, Writer};
-use holdfast_tests::{Gate, Sandbox, fifo, kernel};
+use holdfast_tests::{Gate, Sandbox, disk, fifo, kernel};
 use serde_json::Value;
 
 const MIB: usize = 1 << 20;
@@ -48,13 +47,7 @@ fn end(sandbox: &Sandbox, id: &str, dir: &Path) {
 fn end_as(sandbox: &Sandbox, id: &str, dir: &Path, code: i32) {
     sandbox.run_ok(["close-stdin", id]);
     assert_eq!(sandbox.run_ok(["wait", id]).trim(), code.to_string());
-    gone(sandbox, dir);
-}
-
-fn gone(sandbox: &Sandbox, dir: &Path) {
-    sandbox.wait_until("the shim to leave", || {
-        fs::read(dir.join("shim.lock")).is_ok_and(|lock| lock == b"done\n")
-    });
+    sandbox.wait_done(dir);
 }
 
 /// What somebody finds who comes when everything is over: in the FIFO's file, and in the spill.
@@ -118,7 +111,7 @@ fn what_nobody_reads_waits_in_a_file_and_comes_in_order_whoever_comes_and_goes()
     sandbox.run_ok(["close-stdin", &id]);
     take(&sandbox, &reader, &mut sequence, MIB as u64);
     assert_eq!(sandbox.read_to_end(&reader), b"");
-    gone(&sandbox, &dir);
+    sandbox.wait_done(&dir);
     let report = writer.report();
     assert_eq!(
         (report.bytes, sequence.bytes()),
@@ -218,11 +211,7 @@ fn at_its_bound_a_spill_may_lose_the_oldest_and_says_how_much() {
 #[test]
 fn on_a_full_disk_the_container_waits_until_there_is_room() {
     let sandbox = Sandbox::new("spill-disk");
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=4m,mode=700", "small"])
-        .arg(sandbox.root())
-        .status();
-    assert!(mount.unwrap().success());
+    disk::mount(&sandbox.root(), "size=4m,mode=700");
     let (writer, id) = started(&sandbox, "disk", &[]);
     let dir = sandbox.process_dir(&id, "init");
     // A first line, so that a block of the disk is the log's.
@@ -296,7 +285,7 @@ fn a_terminals_output_is_spilled_too() {
     let dir = sandbox.process_dir(&id, "init");
     // It has written all of it: nothing waits.
     gate.open();
-    gone(&sandbox, &dir);
+    sandbox.wait_done(&dir);
     let wanted: String = (1..=30000).map(|line| format!("{line}\n")).collect();
     assert_eq!(String::from_utf8(late(&dir)).unwrap(), wanted + "over\n");
     let mut nothing = String::new();
