@@ -31,6 +31,7 @@
 //! | [`pages`] | the project's own pages, and the commands on them |
 //! | [`writer`] | a container that writes numbered words and measures how long it waits |
 //! | [`entries`] | a log's files and the entries in them |
+//! | [`events`] | what `holdfast events` says |
 //! | [`disk`] | one that is small, and full |
 //! | [`snapshot`] | shows that nobody changed a tree |
 //! | [`process`] | a process seen through `/proc`: threads, switches, memory, descriptors |
@@ -63,6 +64,7 @@ pub mod daemon02;
 pub mod disk;
 pub mod dump;
 pub mod entries;
+pub mod events;
 pub mod fake_runtime;
 pub mod fifo;
 pub mod gate;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use holdfast_tests::command::show;
-use holdfast_tests::{FakeRuntime, Gate, Proc, Sandbox, wait};
+use holdfast_tests::{FakeRuntime, Gate, Proc, Sandbox, events, wait};
 use serde_json::{Value, json};
 
 /// Goes on until it is asked to end; a container's own process is not ended by a signal that it does not handle.
@@ -26,12 +26,9 @@ fn deadline(sandbox: &Sandbox, id: &str) -> Option<Value> {
 }
 
 fn ends(sandbox: &Sandbox, id: &str) -> Vec<Value> {
-    let events = sandbox.run_ok(["events", "--format", "json", id]);
-    let events = events
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let is_end = |event: &Value| event["state"].as_str().unwrap().starts_with("exit");
-    events.filter(is_end).collect()
+    let mut events = events::told(sandbox, &[id]);
+    events.retain(|event| event["state"].as_str().unwrap().starts_with("exit"));
+    events
 }
 
 #[test]
