@@ -30,7 +30,7 @@
 //! | [`worker`] | a container that has used something of everything |
 //! | [`pages`] | the project's own pages, and the commands on them |
 //! | [`writer`] | a container that writes numbered words and measures how long it waits |
-//! | [`entries`] | a log's files and the entries in them |
+//! | [`entries`], [`logged`] | a log's files and the entries in them; containers that are logged |
 //! | [`events`] | what `holdfast events` says |
 //! | [`disk`] | one that is small, and full |
 //! | [`snapshot`] | shows that nobody changed a tree |
@@ -70,6 +70,7 @@ pub mod fifo;
 pub mod gate;
 pub mod kernel;
 pub mod limits;
+pub mod logged;
 pub mod matrix;
 pub mod orphan;
 pub mod pages;
