@@ -1,5 +1,7 @@
 //! `holdfast supervise`, and its events.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
 
@@ -7,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::command::Running;
-use crate::{Proc, Sandbox};
+use crate::{Bundle, Proc, Sandbox};
 
 /// What a root keeps that has been supervised.
 const LOCK: &str = "~supervise.lock";
@@ -42,7 +44,7 @@ impl Sandbox {
     /// # Panics
     /// As that does.
     pub fn assert_clean_but_for_supervision(&self) {
-        std::fs::remove_file(self.root().join(LOCK)).expect("a supervised root has a lock");
+        fs::remove_file(self.root().join(LOCK)).expect("a supervised root has a lock");
         self.assert_clean();
     }
 }
@@ -53,7 +55,7 @@ impl Sandbox {
     /// # Panics
     /// When it cannot be removed.
     pub fn forget_supervision(&self) {
-        match std::fs::remove_file(self.root().join(LOCK)) {
+        match fs::remove_file(self.root().join(LOCK)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("remove {LOCK}: {e}"),
             _ => (),
         }
@@ -155,4 +157,22 @@ impl Supervisor<'_> {
 #[must_use]
 pub fn time(text: &str) -> SystemTime {
     humantime::parse_rfc3339(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+/// A container that leaves a line in a file each time it runs, and the file.
+///
+/// # Panics
+/// When its directory cannot be made.
+#[must_use]
+pub fn counting(sandbox: &Sandbox, name: &str, script: &str) -> (Bundle, PathBuf) {
+    let dir = sandbox.path().join(name);
+    fs::create_dir(&dir).expect("make a directory");
+    let bundle = sandbox.sh(&format!("echo ran >>/host/runs; {script}"));
+    (bundle.bind(&dir), dir.join("runs"))
+}
+
+/// How often it has run: the lines in its file.
+#[must_use]
+pub fn runs(file: &Path) -> usize {
+    fs::read_to_string(file).map_or(0, |text| text.lines().count())
 }

@@ -2,11 +2,11 @@
 //! says, and the supervisor itself may be killed at any moment.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use holdfast_tests::command::{show, text};
 use holdfast_tests::matrix::Ended;
+use holdfast_tests::supervisor::{counting, runs};
 use holdfast_tests::{Bundle, FakeRuntime, Gate, Proc, Sandbox, Supervisor};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -18,18 +18,6 @@ fn run(sandbox: &Sandbox, bundle: &Bundle, policy: &str, name: &str) -> String {
     let args = ["run", "-d", "--stdio", "null", "--restart", policy];
     sandbox.run_ok(args.iter().chain(&["-b", bundle.arg(), &id]));
     id
-}
-
-/// A container that leaves a line in a file each time it runs, and the file.
-fn counting(sandbox: &Sandbox, name: &str, script: &str) -> (Bundle, PathBuf) {
-    let dir = sandbox.path().join(name);
-    fs::create_dir(&dir).unwrap();
-    let bundle = sandbox.sh(&format!("echo ran >>/host/runs; {script}"));
-    (bundle.bind(&dir), dir.join("runs"))
-}
-
-fn runs(file: &PathBuf) -> usize {
-    fs::read_to_string(file).map_or(0, |text| text.lines().count())
 }
 
 fn process_json(sandbox: &Sandbox, id: &str) -> Value {

@@ -1,22 +1,10 @@
 //! `holdfast supervise` and restarts: what is restarted is what it was, and what fails is on record.
 
 use std::fs;
-use std::path::PathBuf;
 
 use holdfast_tests::command::{show, text};
-use holdfast_tests::{Bundle, FakeRuntime, Sandbox};
-
-/// A container that leaves a line in a file each time it runs, and the file.
-fn counting(sandbox: &Sandbox, name: &str, script: &str) -> (Bundle, PathBuf) {
-    let dir = sandbox.path().join(name);
-    fs::create_dir(&dir).unwrap();
-    let bundle = sandbox.sh(&format!("echo ran >>/host/runs; {script}"));
-    (bundle.bind(&dir), dir.join("runs"))
-}
-
-fn runs(file: &PathBuf) -> usize {
-    fs::read_to_string(file).map_or(0, |text| text.lines().count())
-}
+use holdfast_tests::supervisor::{counting, runs};
+use holdfast_tests::{FakeRuntime, Sandbox};
 
 fn delete(sandbox: &Sandbox, id: &str) {
     sandbox.run_ok(["delete", "-f", id]);
