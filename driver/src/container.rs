@@ -193,8 +193,8 @@ impl Container {
     /// [`Error::NotCreated`]; the runtime's own message.
     pub fn start(&self) -> Result<()> {
         // One at a time: two runs of a runtime may meet at its own FIFO, and one of them then waits there for ever.
-        let _lock = self.lock(Lock::take)?;
-        self.start_locked()
+        let lock = self.lock(Lock::take)?;
+        self.start_locked(&lock)
     }
 
     /// As [`Container::start`], without waiting for somebody else who changes it.
@@ -202,15 +202,17 @@ impl Container {
     /// # Errors
     /// [`Error::Busy`], and those of [`Container::start`].
     pub fn try_start(&self) -> Result<()> {
-        let _lock = self.try_lock()?;
-        self.start_locked()
+        let lock = self.try_lock()?;
+        self.start_locked(&lock)
     }
 
-    fn start_locked(&self) -> Result<()> {
-        // It may be gone by the time that it has been started.
+    fn start_locked(&self, lock: &Lock) -> Result<()> {
+        // It may be gone by the time that it has been started, and another have its name, which was not.
         let init = self.init()?;
         self.start_created(&init)?;
-        self.record_event(EventWord::StartContainer);
+        if self.is_locked_by(lock)? {
+            self.record_event(EventWord::StartContainer);
+        }
         init.tell_started();
         Ok(())
     }
@@ -226,6 +228,10 @@ impl Container {
         let start = self.lock_start(init)?;
         let log_dir = self.dir.join(layout::INIT);
         init.begin_time().inspect_err(|_| init.stop_time())?;
+        // Before the start: afterwards, another container may have the name.
+        let created = File::options()
+            .write(true)
+            .open(init.dir().join(layout::CREATED_FILE));
         let mut runtime = self.runtime(&log_dir);
         runtime.stdin = start.map(Lock::into_file);
         if let Err(e) = runtime.run("start", ["--", self.id.as_str()]) {
@@ -238,9 +244,6 @@ impl Container {
         // The runtime's `start` ends before the process executes its program, and no descriptor tells when it does: without this, a
         // container would still be *created* to whoever asks right after starting it. Should it not be done, the process's own
         // executable says so a little later.
-        let created = File::options()
-            .write(true)
-            .open(init.dir().join(layout::CREATED_FILE));
         if let Err(e) = created.and_then(|created| created.set_len(0)) {
             log::debug!("empty {}: {e}", layout::CREATED_FILE);
         }

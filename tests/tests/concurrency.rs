@@ -171,6 +171,37 @@ fn a_start_waits_for_one_that_is_under_way() {
 }
 
 #[test]
+fn a_start_that_ends_late_leaves_the_next_container_of_that_name_alone() {
+    let body = r#"
+    [ $VERB = start ] || delegate "$@"
+    # What it says does not matter: a short process may be deleted before it is through.
+    real "$@"; : >"$FAKE/here"; wait_for "$FAKE/go""#;
+    let sandbox = Sandbox::new("late-start");
+    let fake = FakeRuntime::script(&sandbox, body);
+    let (short, long) = (sandbox.bundle(["true"]), sandbox.bundle(["sleep", "1000"]));
+    let id = sandbox.id("late");
+    let words = ["run", "-d", "--rm", "-b", short.arg(), &id];
+    let runtime = fake.arg();
+    let first = sandbox.spawn(sandbox.holdfast([&["--runtime", &runtime][..], &words].concat()));
+    sandbox.wait_until("the first to run and to be removed", || {
+        fake.dir().join("here").exists() && !sandbox.container_dir(&id).exists()
+    });
+    sandbox.run_ok(["create", "-b", long.arg(), &id]);
+
+    fake.let_go("go");
+
+    let output = first.wait();
+    assert!(output.status.success(), "{}", show(&output));
+    let state = sandbox.run_ok(["state", &id]);
+    assert!(state.contains("\"created\""), "{state}");
+    let events = fs::read_to_string(sandbox.container_dir(&id).join("events.log")).unwrap();
+    assert!(!events.contains("start-container"), "{events}");
+    sandbox.run_ok(["start", &id]);
+    sandbox.run_ok(["delete", "-f", &id]);
+    sandbox.assert_clean();
+}
+
+#[test]
 fn two_deletes_leave_nothing_and_neither_is_disturbed() {
     let sandbox = Sandbox::new("deletes");
     let bundle = sandbox.sh("exit 0");
