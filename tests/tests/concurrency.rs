@@ -193,7 +193,7 @@ fn a_start_that_ends_late_leaves_the_next_container_of_that_name_alone() {
     let output = first.wait();
     assert!(output.status.success(), "{}", show(&output));
     let state = sandbox.run_ok(["state", &id]);
-    assert!(state.contains("\"created\""), "{state}");
+    assert!(state.contains(r#""status": "created""#), "{state}");
     let events = fs::read_to_string(sandbox.container_dir(&id).join("events.log")).unwrap();
     assert!(!events.contains("start-container"), "{events}");
     sandbox.run_ok(["start", &id]);
