@@ -453,6 +453,8 @@ fn a_session_whose_output_is_spilled_goes_on_when_its_shim_is_killed_and_comes_t
     sandbox.wait_until("all to be written", || through.exists());
     gate.open();
     assert_eq!(sandbox.run_ok(["wait", &id]), "5\n");
+    // A shim that is still there would pass it on, and keep nothing.
+    sandbox.wait_done(&dir);
     for args in [&["attach", &id][..], &["logs", &id]] {
         let output = sandbox.output(args);
         assert!(
