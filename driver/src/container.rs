@@ -316,11 +316,19 @@ impl Container {
             lock => lock.map_err(Error::io("lock", &path))?,
         };
         // Whoever held it may have removed the container.
-        if self.is_locked_by(&lock)? {
+        if self.is_locked_by(&lock)? && !self.is_replaced() {
             Ok(lock)
         } else {
             Err(absent())
         }
+    }
+
+    /// Whether another container has this one's name by now: what this one is to do, or what is to become of it, does not concern that. What
+    /// containerd 0.2 made does not say which it is.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let created = |state: &ContainerState| Some(state.holdfast.as_ref()?.created_at.clone());
+        let there = ContainerState::read(&self.dir).ok();
+        there.is_some_and(|there| created(&there) != created(&self.state))
     }
 
     /// Whether the container's directory is still the one that this is the lock of: neither removed nor replaced.

@@ -30,7 +30,11 @@ impl Container {
     /// # Errors
     /// [`Error::NotStopped`]; [`Error::ShimBusy`]; the runtime's own message.
     pub fn delete(&self, force: bool) -> Result<()> {
-        if force && let Ok(init) = self.init() {
+        // In this order: it is this container's init if the container is this one afterwards.
+        if force
+            && let Ok(init) = self.init()
+            && !self.is_replaced()
+        {
             self.end_by_force(self.end(&init))?;
         }
         let lock = match self.lock(Lock::take) {

@@ -48,9 +48,9 @@ impl Process {
         }
     }
 
-    /// Takes that back: it was not started.
+    /// Takes that back: it was not started. Another container may have its name by now, and a time of its own.
     pub(crate) fn stop_time(&self) {
-        if self.time_limit().is_none() {
+        if self.time_limit().is_none() || !matches!(self.end.is_in_place(), Ok(true)) {
             return;
         }
         let path = self.dir().join(layout::DEADLINE_FILE);

@@ -202,6 +202,38 @@ fn a_start_that_ends_late_leaves_the_next_container_of_that_name_alone() {
 }
 
 #[test]
+fn a_start_that_fails_late_leaves_the_next_container_of_that_name_its_time() {
+    let body = r#"
+    [ $VERB = start ] || delegate "$@"
+    real "$@"; echo >"$FAKE/here"; wait_for "$FAKE/go"; exit 1"#;
+    let sandbox = Sandbox::new("late-failure");
+    let fake = FakeRuntime::script(&sandbox, body);
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let id = sandbox.id("late");
+    let words = ["run", "-d", "--rm", "--timeout", "1h"];
+    let words = [&words[..], &["-b", bundle.arg(), &id]].concat();
+    let runtime = fake.arg();
+    let first = sandbox.spawn(sandbox.holdfast([&["--runtime", &runtime][..], &words].concat()));
+    sandbox.wait_file(&fake.dir().join("here"));
+    // What is killed so may have been killed by a runtime that gave it up: it does not count as one that has run.
+    sandbox.run_ok(["kill", &id, "KILL"]);
+    sandbox.wait_until("the first to be removed", || {
+        !sandbox.container_dir(&id).exists()
+    });
+    sandbox.run_ok(words);
+    let deadline = sandbox.process_dir(&id, "init").join("deadline");
+    assert!(deadline.exists());
+
+    fake.let_go("go");
+
+    let output = first.wait();
+    assert!(!output.status.success(), "{}", show(&output));
+    assert!(deadline.exists());
+    sandbox.run_ok(["delete", "-f", &id]);
+    sandbox.assert_clean();
+}
+
+#[test]
 fn two_deletes_leave_nothing_and_neither_is_disturbed() {
     let sandbox = Sandbox::new("deletes");
     let bundle = sandbox.sh("exit 0");

@@ -262,6 +262,31 @@ fn what_cannot_be_done_is_told_apart() {
 }
 
 #[test]
+fn what_was_meant_for_a_container_that_is_gone_does_not_happen_to_the_next_of_its_name() {
+    let sandbox = Sandbox::new("lib-next");
+    let driver = sandbox.driver();
+    let bundle = sandbox.bundle(["sleep", "1000"]);
+    let first = sandbox.created(&driver, &bundle, "name");
+    let id = first.id().clone();
+    driver.load(&id).unwrap().delete(true).unwrap();
+    let second = driver.create(&id, bundle.dir(), &quiet()).unwrap();
+    let is_gone = |result: Result<(), Error>| {
+        assert!(matches!(result, Err(Error::NotFound { .. })), "{result:?}");
+    };
+    is_gone(first.start());
+    is_gone(first.delete(false));
+    first.delete(true).unwrap();
+    assert_eq!(second.status().unwrap(), Status::Created);
+    second.start().unwrap();
+    is_gone(exec(&first, "e", &["true"]).map(drop));
+    is_gone(first.pause());
+    first.delete(true).unwrap();
+    assert_eq!(second.status().unwrap(), Status::Running);
+    second.delete(true).unwrap();
+    sandbox.assert_clean();
+}
+
+#[test]
 fn what_cannot_be_launched_is_told_apart() {
     let sandbox = Sandbox::new("lib-launch");
     let bundle = sandbox.bundle(["sleep", "1000"]);
