@@ -94,16 +94,17 @@ impl EventLog {
     ) -> Result<(), StateFileError> {
         let append = || {
             let mut open = Open::new(&self.path)?;
-            if !open.tells_lately(&[once.clone(), event.clone()])?
-                && !open.search(std::slice::from_ref(once), None)?[0]
-                && !open.is_forgetful()
-            {
-                open.add(&once.encode())?;
-                open = Open::new(&self.path)?;
+            let told = open.tells_lately(&[once.clone(), event.clone()])?;
+            if told {
+                open.add(&event.encode())?;
             }
-            open.add(&event.encode())
+            Ok(told)
         };
-        append().map_err(|e| self.failed(e))
+        if !append().map_err(|e| self.failed(e))? {
+            self.append_once(once)?;
+            self.append(event)?;
+        }
+        Ok(())
     }
 
     /// Adds those of some events, which happen once each, that are not told yet, in their order; how many. Where that cannot be

@@ -1,4 +1,4 @@
-//! What a launch, an exec and an end cost in system calls, and how large the two programs are: at most what `tests/src/budget.rs`
+//! What a launch, an exec, an end and a reattach cost in system calls, and how large the two programs are: at most what `tests/src/budget.rs`
 //! says. What an idle shim costs is in `footprint.rs`.
 
 use std::fs;
